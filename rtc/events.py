@@ -1,0 +1,91 @@
+"""What happens in a room, as its participants are told. Field for field the wire protocol's messages."""
+
+from dataclasses import dataclass, field
+
+from rtc.slots import Variant
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    participant_id: str
+    variant: Variant
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped:
+    participant_id: str
+    variant: Variant
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptEvent:
+    """Words of one segment, in one language. Times are milliseconds since the room opened, on the speaker's side."""
+
+    segment_id: str
+    utterance_id: str
+    participant_id: str
+    language: str
+    source_language: str
+    translated: bool
+    text: str
+    start_ms: int
+    end_ms: int
+    via: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptInterim(TranscriptEvent):
+    revision: int = 0
+    """Grows within a segment."""
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptFinal(TranscriptEvent):
+    mid: str | None = None
+    """The listener's slot in which it is spoken …"""
+    rtp_timestamp: int | None = None
+    """… and the RTP time there at which it begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class LagStages:
+    """Milliseconds, in the order in which they pass."""
+
+    segment: int
+    """End of speech → the segment is cut."""
+    queue: int
+    """→ its turn has come."""
+    translate: int
+    """→ words recognised, translated, and spoken into memory."""
+    playout: int
+    """→ first packet sent: the wait behind what is still being said."""
+
+
+@dataclass(frozen=True, slots=True)
+class TranslationLag:
+    segment_id: str
+    participant_id: str
+    language: str
+    lag_ms: int
+    stages: LagStages = field(default_factory=lambda: LagStages(0, 0, 0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsUpdated:
+    slots: tuple[tuple[str, str, Variant, str], ...]
+    """(mid, participant_id, variant, language) of every occupied slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTrouble:
+    """Something this participant said is lost."""
+
+    code: str
+    message: str
+
+
+RoomEvent = (
+    SpeechStarted | SpeechStopped | TranscriptInterim | TranscriptFinal | TranslationLag | SlotsUpdated | EngineTrouble
+)

@@ -1,0 +1,125 @@
+"""One client's media connection: callbacks of aiortc turned into things one can await."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
+from aiortc.sdp import candidate_from_sdp
+
+from rtc.sdp import Admission, BadOffer, admit, complete, is_mdns
+from rtc.transport import Microphone, Packet, SlotSender, send_reports, take_opus_only
+
+log = logging.getLogger(__name__)
+
+REPORT_INTERVAL = 1.0
+"""Seconds between RTCP reports."""
+
+
+class MediaFailed(Exception):
+    """ICE or DTLS did not come up in time, or broke."""
+
+
+class PeerConnection:
+    """`accept` an offer, `run` until it fails, `close`. One offer per connection: aiortc has no ICE restart, so a
+    client whose path broke comes back with a new one."""
+
+    def __init__(self, ice_servers: list[RTCIceServer], max_slots: int, on_packet: Callable[[Packet], None]) -> None:
+        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=ice_servers))
+        self._max_slots = max_slots
+        self._on_packet = on_packet
+        self._ended = asyncio.Event()
+        self._settled = asyncio.Event()  # connected, or will never be
+        self._closing: asyncio.Task[None] | None = None
+        self.microphone: Microphone | None = None
+        self.slots: dict[str, SlotSender] = {}
+        """By mid, in the order of the offer."""
+        self.mix_slot: SlotSender | None = None
+        """Set for a thin client: it receives on its only m-line, and gets one mix."""
+        self._pc.on("connectionstatechange", self._on_state)
+
+    def _on_state(self) -> None:
+        if self._pc.connectionState == "connected":
+            self._settled.set()
+        elif self._pc.connectionState in ("failed", "closed"):
+            self._ended.set()
+            self._settled.set()
+
+    @property
+    def state(self) -> str:
+        """As RTCPeerConnection.connectionState (W3C WebRTC §4.3.3)."""
+        return str(self._pc.connectionState)
+
+    async def accept(self, offer: str) -> tuple[str, Admission]:
+        """Answer an offer; all our candidates are in the answer. Raises BadOffer."""
+        admission = admit(offer, self._max_slots)
+        try:
+            await self._pc.setRemoteDescription(RTCSessionDescription(sdp=admission.offer, type="offer"))
+        except (OperationError, InvalidAccessError, InvalidStateError) as error:
+            raise BadOffer("bad_sdp", f"The offer cannot be answered: {error}") from error
+        except Exception as error:  # aiortc's parser raises whatever it trips over: each of them is a bad offer
+            log.info("offer refused: %r", error)
+            raise BadOffer("bad_sdp", "The offer is not SDP that can be understood.") from error
+        for transceiver in self._pc.getTransceivers():
+            take_opus_only(transceiver)
+            if transceiver.mid == admission.microphone:
+                thin = admission.duplex and not admission.slots
+                transceiver.direction = "sendrecv" if thin else "recvonly"
+                self.microphone = Microphone(transceiver.receiver, self._on_packet)
+                if thin:
+                    self.mix_slot = SlotSender(transceiver)
+            else:
+                transceiver.direction = "sendonly"
+                self.slots[str(transceiver.mid)] = SlotSender(transceiver)
+        await self._pc.setLocalDescription(await self._pc.createAnswer())
+        return complete(self._pc.localDescription.sdp, admission), admission
+
+    async def add_candidate(self, candidate: str, mid: str | None, mline_index: int | None) -> None:
+        """A trickled candidate of the client (RFC 8838); an empty one ends them. Raises ValueError if it is none."""
+        if not candidate:
+            await self._pc.addIceCandidate(None)
+            return
+        if is_mdns(candidate):
+            return
+        try:
+            parsed = candidate_from_sdp(candidate.removeprefix("candidate:"))
+        except (AssertionError, ValueError, IndexError) as error:
+            raise ValueError("That is not an ICE candidate.") from error
+        parsed.sdpMid, parsed.sdpMLineIndex = mid, mline_index
+        await self._pc.addIceCandidate(parsed)
+
+    async def run(self, connect_timeout: float) -> None:
+        """Send RTCP reports until the connection ends. Raises MediaFailed; never returns otherwise."""
+        try:
+            async with asyncio.timeout(connect_timeout):
+                await self._settled.wait()
+        except TimeoutError:
+            raise MediaFailed("No media connection came up: a firewall may block UDP.") from None
+        cname, loop = f"dragoman-{id(self):x}", asyncio.get_running_loop()
+        senders = [*self.slots.values(), *([self.mix_slot] if self.mix_slot else [])]
+        while not self._ended.is_set():
+            send_reports(self.microphone, senders, cname, loop.time())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REPORT_INTERVAL):
+                    await self._ended.wait()
+        raise MediaFailed("The media connection broke.")
+
+    async def close(self) -> None:
+        """Idempotent and not to be cancelled: aiortc's own close waits for ever after it was cancelled once."""
+        if self._closing is None:
+            self._ended.set()
+            self._settled.set()
+            self._closing = asyncio.ensure_future(self._pc.close())  # memoised: every caller awaits the same closing
+        await asyncio.shield(self._closing)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,169 @@
+"""A room: who is in it, which streams it has, who hears which. Pure data, no tasks: methods return at once."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Protocol
+
+from rtc.events import (
+    RoomEvent,
+    SlotsUpdated,
+    TranscriptFinal,
+)
+from rtc.slots import Mix, Speaker, StreamKey, assign, wanted
+from rtc.stream import Stream
+from rtc.transcript import TranscriptLog
+from rtc.transport import SlotSender
+
+
+class RoomFull(Exception):
+    """Every place in the room is taken."""
+
+
+class Member(Protocol):
+    """What a room needs of a participant."""
+
+    id: str
+    name: str
+    language: str
+    """What they want to hear, BCP-47."""
+    mix: Mix
+    last_spoke: float
+    """Clock seconds; infinite while they speak."""
+
+    @property
+    def source_language(self) -> str:
+        """What they speak, BCP-47."""
+
+    @property
+    def slots(self) -> dict[str, SlotSender]:
+        """By mid; empty while they have no media connection."""
+
+    def tell(self, event: RoomEvent) -> None:
+        """Never blocks."""
+
+
+class Room:
+    """All members are in this process, so fan-out is free."""
+
+    def __init__(
+        self, room_id: str, name: str, capacity: int, now: float, has_voice: Callable[[str, str], bool]
+    ) -> None:
+        """`has_voice(source, target)`: speech of `source` can be heard in `target`. `now`: clock seconds."""
+        self.id = room_id
+        self.name = name
+        self.capacity = capacity
+        self.opened_at = now
+        self.empty_since: float | None = now
+        self.transcript = TranscriptLog()
+        self._has_voice = has_voice
+        self._members: dict[str, Member] = {}
+        self._streams: dict[StreamKey, Stream] = {}
+        self._assigned: dict[str, dict[str, StreamKey]] = {}  # member id → mid → stream
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(list(self._members.values()))
+
+    def milliseconds(self, now: float) -> int:
+        """Room time."""
+        return max(0, round((now - self.opened_at) * 1000))
+
+    # membership
+
+    def join(self, member: Member) -> None:
+        """Raises RoomFull."""
+        if member.id not in self._members and len(self._members) >= self.capacity:
+            raise RoomFull(f"The room is full: it holds {self.capacity} people.")
+        self._members[member.id] = member
+        self.empty_since = None
+        self.reassign()
+
+    def leave(self, member: Member, now: float) -> None:
+        """Idempotent. Streams of the member end for everybody."""
+        if self._members.pop(member.id, None) is None:
+            return
+        self.reconnect(member, member.slots)
+        for key in [key for key in self._streams if key.participant_id == member.id]:
+            del self._streams[key]
+        if not self._members:
+            self.empty_since = now
+        self.reassign()
+
+    def tell(self, event: RoomEvent, *, but: Member | None = None) -> None:
+        """Everybody, or everybody but one."""
+        for member in self:
+            if member is not but:
+                member.tell(event)
+
+    # languages
+
+    def targets(self, speaker: Member) -> list[str]:
+        """Languages, other than their own, in which somebody listens to this speaker: each is translated once."""
+        languages = {member.language for member in self if member is not speaker}
+        return sorted(languages - {speaker.source_language})
+
+    def listeners(self, language: str, speaker: Member) -> list[Member]:
+        """Who follows the speaker in this language."""
+        return [member for member in self if member is not speaker and member.language == language]
+
+    # streams and slots
+
+    def stream(self, key: StreamKey) -> Stream:
+        """The stream of that name, made on first use."""
+        if key not in self._streams:
+            self._streams[key] = Stream(key)
+        return self._streams[key]
+
+    def slots_of(self, member: Member) -> SlotsUpdated:
+        """What is in the member's slots now."""
+        return SlotsUpdated(tuple((mid, *key) for mid, key in sorted(self._assigned.get(member.id, {}).items())))
+
+    def reassign(self) -> None:
+        """Put the most relevant streams into everybody's slots; tell those for whom something changed."""
+        for member in self:
+            speakers = [
+                Speaker(
+                    other.id,
+                    other.source_language,
+                    other.last_spoke,
+                    self._has_voice(other.source_language, member.language),
+                )
+                for other in self
+                if other is not member
+            ]
+            current = self._assigned.get(member.id, {})
+            keys = wanted(member.language, member.mix, speakers)
+            assignment = assign(list(member.slots), current, keys)
+            if assignment == current:
+                continue
+            for mid, sender in member.slots.items():
+                before, after = current.get(mid), assignment.get(mid)
+                if before != after:
+                    if before is not None:
+                        self.stream(before).detach(sender)
+                    if after is not None:
+                        self.stream(after).attach(sender)
+            self._assigned[member.id] = assignment
+            member.tell(self.slots_of(member))
+
+    def reconnect(self, member: Member, slots: dict[str, SlotSender]) -> None:
+        """The member's media connection is about to be replaced: `slots` are the old ones."""
+        for mid, key in self._assigned.pop(member.id, {}).items():
+            if mid in slots and key in self._streams:
+                self._streams[key].detach(slots[mid])
+
+    def place(self, event: TranscriptFinal, listener: Member, timestamp: int, now: float) -> TranscriptFinal:
+        """The event with the slot and the RTP time at which this listener will hear it."""
+        key = StreamKey(event.participant_id, "translation", event.language)
+        for mid, held in self._assigned.get(listener.id, {}).items():
+            if held == key and mid in listener.slots:
+                return replace(event, mid=mid, rtp_timestamp=listener.slots[mid].rtp_time(timestamp, now))
+        return event
+
+
+def new_id(prefix: str) -> str:
+    """An id that cannot be guessed: whoever knows an utterance's id may hear it."""
+    return f"{prefix}_{secrets.token_urlsafe(9)}"

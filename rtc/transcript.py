@@ -1,0 +1,74 @@
+"""What was said and written in a room, and how it reads as text or subtitles. Pure."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+MAX_ENTRIES = 5_000
+"""Of one room: about five hours of talk."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One segment of speech, or one chat message."""
+
+    kind: Literal["speech", "chat"]
+    segment_id: str
+    utterance_id: str
+    participant_id: str
+    name: str
+    language: str
+    text: str
+    start_ms: int
+    """Milliseconds since the room opened."""
+    end_ms: int
+    translations: dict[str, str] = field(default_factory=dict)
+    """Language → text, as far as anybody needed it."""
+
+    def in_language(self, language: str) -> str | None:
+        """The words in a language, None if they were not translated into it."""
+        return self.text if language == self.language else self.translations.get(language)
+
+
+class TranscriptLog:
+    """Entries in the order in which they were said; the oldest go when it is full."""
+
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque(maxlen=MAX_ENTRIES)
+
+    def add(self, entry: Entry) -> None:
+        self._entries.append(entry)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def utterance(self, utterance_id: str) -> list[Entry]:
+        """The segments of one utterance, or the one chat message, in order; empty if unknown."""
+        return [entry for entry in self._entries if entry.utterance_id == utterance_id]
+
+
+def as_text(lines: Iterable[tuple[Entry, str]]) -> str:
+    """`[00:01:02] Ana: words`, one line an entry."""
+    return "".join(f"[{_clock(entry.start_ms)[:-4]}] {entry.name}: {text}\n" for entry, text in lines)
+
+
+def as_webvtt(lines: Iterable[tuple[Entry, str]]) -> str:
+    """WebVTT (W3C) with the speaker as voice tag."""
+    cues = ["WEBVTT\n"]
+    for entry, text in lines:
+        end = max(entry.end_ms, entry.start_ms + 1000)
+        cues.append(f"{_clock(entry.start_ms)} --> {_clock(end)}\n<v {_escape(entry.name)}>{_escape(text)}\n")
+    return "\n".join(cues)
+
+
+def _clock(ms: int) -> str:
+    seconds, ms = divmod(ms, 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{ms:03}"
+
+
+def _escape(text: str) -> str:
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())

@@ -1,0 +1,161 @@
+"""The command line: `dragoman serve`, `dragoman doctor`."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+
+from aiohttp import web
+
+from models.base import EngineError
+from rtc.engine_thread import Engine
+from signaling.engines import TRANSLATORS, build_engine
+from signaling.server import create_app
+from signaling.settings import Settings
+
+HELP: dict[str, str] = {
+    "host": "address to listen on [HOST]",
+    "port": "TCP port of pages and signaling, 0 for any free one [PORT]",
+    "translator": "engine that understands, translates and speaks: " + ", ".join(sorted(TRANSLATORS)),
+    "recognizers": "utterances the embedded engine can hear at once, about 100 MB each",
+    "allow_origins": "web origin that may use the API besides our own; repeat for several, * for any",
+    "stun_url": "STUN server, e.g. stun:stun.example.org:3478",
+    "turn_urls": "TURN server, e.g. turn:turn.example.org:3478?transport=udp; repeat for several",
+    "turn_secret": "secret shared with the TURN server (coturn: static-auth-secret)",
+    "turn_ttl": "seconds for which TURN credentials live",
+    "max_rooms": "rooms at once",
+    "max_participants": "people in all rooms together",
+    "room_capacity": "people in one room",
+    "max_slots": "voices a listener can receive at once",
+    "room_ttl": "seconds for which an empty room is kept, with its transcript",
+    "grace": "seconds for which a lost session can be resumed",
+    "join_timeout": "seconds from opening the WebSocket to session.join",
+    "connect_timeout": "seconds from the answer to a media connection",
+    "max_message": "bytes of one WebSocket message",
+    "max_sdp": "characters of an offer",
+    "max_chat": "characters of one chat message",
+    "message_rate": "WebSocket messages a second",
+    "chat_rate": "chat messages a second",
+    "http_rate": "costly HTTP requests a second and address",
+}
+
+EPILOG = """\
+Every option can be set in the environment too: --turn-secret as DRAGOMAN_TURN_SECRET (lists separated by commas); HOST
+and PORT go by those names. Media flow over UDP on ports that the system chooses.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    root = argparse.ArgumentParser(
+        prog="dragoman",
+        description="Everybody in a room hears everybody else in their own language.",
+    )
+    commands = root.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="run the server", epilog=EPILOG)
+    for field in fields(Settings):
+        flag = "--" + {"allow_origins": "allow-origin", "turn_urls": "turn-url"}.get(
+            field.name, field.name.replace("_", "-")
+        )
+        variable = field.name.upper() if field.name in ("host", "port") else "DRAGOMAN_" + field.name.upper()
+        text = f"{HELP[field.name]} (default: {field.default or 'none'})"
+        if isinstance(field.default, tuple):
+            listed = tuple(part.strip() for part in os.environ.get(variable, "").split(",") if part.strip())
+            serve.add_argument(flag, dest=field.name, action="append", default=None, metavar="X", help=text)
+            serve.set_defaults(**{f"{field.name}_env": listed})
+        else:
+            kind = type(field.default)
+            default = os.environ.get(variable, field.default)
+            serve.add_argument(flag, dest=field.name, type=kind, default=default, metavar="X", help=text)
+    commands.add_parser("doctor", help="say which parts of the embedded engine are there")
+    return root
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """The settings that a parsed command line means."""
+    values = {}
+    for field in fields(Settings):
+        value = getattr(arguments, field.name)
+        if isinstance(field.default, tuple):
+            value = tuple(value) if value is not None else getattr(arguments, f"{field.name}_env")
+        values[field.name] = value
+    return Settings(**values)
+
+
+def serve(settings: Settings) -> int:
+    """Run until interrupted or terminated."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    logging.getLogger("aioice").setLevel(logging.WARNING)
+    try:
+        engine = build_engine(settings)
+    except ValueError as error:
+        print(f"dragoman: {error}", file=sys.stderr)
+        return 2
+    try:
+        asyncio.run(_serve(engine, settings))
+    except OSError as error:
+        print(f"dragoman: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _serve(engine: Engine, settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt instead
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    runner = web.AppRunner(create_app(engine, settings), access_log=None, shutdown_timeout=5)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.host, settings.port).start()
+        for address in runner.addresses:
+            host = f"[{address[0]}]" if ":" in address[0] else address[0]
+            print(f"Dragoman is at http://{host}:{address[1]}/  (Ctrl-C to stop)", flush=True)
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+def doctor() -> int:
+    """What the embedded engine can do on this machine."""
+    translator = TRANSLATORS["embedded"](Settings(recognizers=1))
+    try:
+        translator.load()
+    except EngineError as error:
+        print(f"The embedded engine does not start: {error}")
+        return 1
+    print(translator.notice + "\n")
+    codes = [language.code for language in translator.languages]
+    for language in translator.languages:
+        abilities = [
+            word
+            for word, able in (
+                ("understood when spoken", language.speech_in),
+                ("read aloud", language.speech_out),
+                ("written", language.text),
+            )
+            if able
+        ]
+        sources = [
+            f"{source} via {'+'.join(route)}" if route else source
+            for source in codes
+            if source != language.code and (route := translator.route(source, language.code)) is not None
+        ]
+        print(f"{language.code}  {language.english:<11} {', '.join(abilities)}; from {', '.join(sources) or 'nothing'}")
+    translator.close()
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the installed command."""
+    parsed = parser().parse_args(arguments)
+    return serve(settings_of(parsed)) if parsed.command == "serve" else doctor()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

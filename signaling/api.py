@@ -1,0 +1,284 @@
+"""The HTTP half of wire protocol v1."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+import static
+from models.base import EngineError, Transcript
+from rtc.opus import to_ogg
+from rtc.room import Room
+from rtc.transcript import Entry, as_text, as_webvtt
+from signaling.house import House
+from signaling.http import Problem, json_object
+from signaling.ice import ice_servers
+from signaling.limits import Limiter
+from signaling.lobby import TooManyRooms
+from signaling.metrics import metrics_text, stats
+from signaling.participant import people
+from signaling.protocol import MAX_NAME, clean
+from signaling.socket import Connection
+
+PAGES = Path(static.__file__).parent
+HTTP_BURST = 60
+MAX_CACHED_AUDIO = 64
+"""Replays kept: about 10 kB each."""
+HEARTBEAT = 10.0
+"""Seconds between WebSocket pings: how soon a vanished client is known."""
+
+
+class Api:
+    """Handlers; `routes` is the table."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._limiter = Limiter(house.settings.http_rate, HTTP_BURST)
+        self._audio: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+
+    def routes(self) -> list[web.AbstractRouteDef]:
+        """Every address."""
+        return [
+            web.get("/", self.lobby_page),
+            web.get("/room/{room}", self.room_page),
+            web.static("/static", PAGES),
+            web.get("/v1/engine", self.engine),
+            web.get("/v1/languages", self.languages),
+            web.get("/v1/rooms", self.rooms),
+            web.post("/v1/rooms", self.create_room),
+            web.get("/v1/rooms/{room}", self.room),
+            web.get("/v1/rooms/{room}/transcript", self.transcript),
+            web.get("/v1/rooms/{room}/signal", self.signal),
+            web.get("/v1/utterances/{id}/audio", self.audio),
+            web.get("/v1/ice-servers", self.ice_servers),
+            web.get("/v1/stats", self.stats),
+            web.get("/metrics", self.metrics),
+            web.get("/healthz", self.healthz),
+            web.get("/readyz", self.readyz),
+        ]
+
+    # pages
+
+    async def lobby_page(self, request: web.Request) -> web.FileResponse:
+        return web.FileResponse(PAGES / "index.html")
+
+    async def room_page(self, request: web.Request) -> web.FileResponse:
+        """The page asks for the room itself, and says so if it is gone."""
+        return web.FileResponse(PAGES / "room.html")
+
+    # engine
+
+    async def engine(self, request: web.Request) -> web.Response:
+        translator = self._house.engine.translator
+        state = {key: value for key, value in self._house.state_message().items() if key != "type"}
+        return web.json_response({"name": translator.name, "notice": translator.notice, **state})
+
+    async def languages(self, request: web.Request) -> web.Response:
+        translator = self._house.engine.translator
+        codes = [language.code for language in translator.languages]
+        return web.json_response(
+            [
+                {
+                    "code": language.code,
+                    "name": language.name,
+                    "english": language.english,
+                    "speech_in": language.speech_in,
+                    "speech_out": language.speech_out,
+                    "text": language.text,
+                    "from": {
+                        source: route
+                        for source in codes
+                        if source != language.code and (route := translator.route(source, language.code)) is not None
+                    },
+                }
+                for language in translator.languages
+            ]
+        )
+
+    # rooms
+
+    async def rooms(self, request: web.Request) -> web.Response:
+        self._house.lobby.expire(_now())
+        return web.json_response([_room(room) for room in self._house.lobby])
+
+    async def create_room(self, request: web.Request) -> web.Response:
+        self._limit(request)
+        if self._house.draining:
+            raise Problem(503, "draining", "The server is about to stop.", retry_after=60)
+        name = (await json_object(request)).get("name")
+        if name is not None and not isinstance(name, str):
+            raise Problem(400, "bad_message", "name must be a string.")
+        name = " ".join(clean(name or "").split())
+        if len(name) > MAX_NAME:
+            raise Problem(400, "too_large", f"A room's name has at most {MAX_NAME} characters.")
+        try:
+            room = self._house.lobby.create(name or None, _now())
+        except TooManyRooms as full:
+            raise Problem(503, "house_full", str(full), full.retry_after) from None
+        return web.json_response(_room(room), status=201, headers={"Location": f"/v1/rooms/{room.id}"})
+
+    async def room(self, request: web.Request) -> web.Response:
+        room = self._room(request)
+        present = [member.public() for member in people(room)]
+        return web.json_response({**_room(room), "participants": present})
+
+    async def transcript(self, request: web.Request) -> web.Response:
+        self._limit(request)
+        room = self._room(request)
+        language = self._language(request)
+        form = request.query.get("format", "json")
+        if form not in ("json", "txt", "vtt"):
+            raise Problem(400, "bad_format", "format is json, txt or vtt.")
+        lines = [(entry, *await self._words(entry, language)) for entry in list(room.transcript)]
+        if form == "json":
+            return web.json_response([_line(*line) for line in lines])
+        words = ((entry, text) for entry, _, text in lines)
+        name = f'attachment; filename="{room.id}.{form}"'
+        return web.Response(
+            text=as_text(words) if form == "txt" else as_webvtt(words),
+            content_type="text/plain" if form == "txt" else "text/vtt",
+            headers={"Content-Disposition": name},
+        )
+
+    async def audio(self, request: web.Request) -> web.Response:
+        """An utterance or message, read aloud."""
+        self._limit(request)
+        utterance_id = request.match_info["id"]
+        entries = self._house.lobby.utterance(utterance_id)
+        if not entries:
+            raise Problem(404, "utterance_not_found", "That was never said, or it is forgotten.")
+        language = self._language(request) or entries[0].language
+        key = (utterance_id, language)
+        if key not in self._audio:
+            self._audio[key] = await self._spoken(entries, language)
+            if len(self._audio) > MAX_CACHED_AUDIO:
+                self._audio.popitem(last=False)
+        return web.Response(body=self._audio[key], content_type="audio/ogg", headers={"Cache-Control": "private"})
+
+    async def _spoken(self, entries: Iterable[Entry], language: str) -> bytes:
+        engine = self._house.engine
+        self._ready()
+        known = {one.code: one for one in engine.translator.languages}
+        if not known[language].speech_out:
+            raise Problem(422, "no_voice", f"The engine in use has no voice for {known[language].english}.")
+        words = [await self._words(entry, language) for entry in entries]
+        if any(found != language for found, _ in words):
+            raise Problem(422, "no_translation", f"That cannot be translated into {known[language].english}.")
+        text = " ".join(text for _, text in words)
+
+        def speak() -> bytes:
+            speech = engine.translator.speak(text, language)
+            return to_ogg(speech.pcm, speech.sample_rate)
+
+        try:
+            return await engine.run(speak)
+        except EngineError as error:
+            raise Problem(503, "engine_failed", str(error), retry_after=1) from error
+
+    async def _words(self, entry: Entry, language: str | None) -> tuple[str, str]:
+        """(language, text) of an entry in the language asked for, or as it was said if there is no way there."""
+        if language is None:
+            return entry.language, entry.text
+        engine = self._house.engine
+        if entry.in_language(language) is None and engine.state == "ready":
+            renderings = engine.translator.render(Transcript(entry.text, entry.language), [language], speech=False)
+            try:
+                rendering = await engine.run(next, renderings, None)
+            except EngineError as error:
+                raise Problem(503, "engine_failed", str(error), retry_after=1) from error
+            if rendering is not None:
+                entry.translations[language] = rendering.text
+        text = entry.in_language(language)
+        return (entry.language, entry.text) if text is None else (language, text)
+
+    # sockets
+
+    async def signal(self, request: web.Request) -> web.StreamResponse:
+        self._limit(request)
+        room = self._room(request)
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            raise Problem(426, "websocket_needed", "This address takes WebSockets only.")
+        ws = web.WebSocketResponse(heartbeat=HEARTBEAT, max_msg_size=4 * self._house.settings.max_message)
+        await ws.prepare(request)
+        await Connection(ws, room, self._house).serve()
+        return ws
+
+    async def ice_servers(self, request: web.Request) -> web.Response:
+        servers = ice_servers(self._house.settings)
+        return web.json_response(servers, headers={"Cache-Control": "no-store"})
+
+    # operations
+
+    async def stats(self, request: web.Request) -> web.Response:
+        return web.json_response(stats(self._house))
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=metrics_text(self._house), headers={"Content-Type": "text/plain; version=0.0.4"})
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        state = {key: value for key, value in self._house.state_message().items() if key != "type"}
+        return web.json_response(state, status=200 if self._house.state == "ready" else 503)
+
+    # helpers
+
+    def _ready(self) -> None:
+        if self._house.engine.state != "ready":
+            raise Problem(503, "warming", "The interpreter is still warming up.", retry_after=3)
+
+    def _limit(self, request: web.Request) -> None:
+        if not self._limiter.take(request.remote or "", _now()):
+            raise Problem(429, "rate_limited", "That is a lot of requests. Wait a moment.", retry_after=2)
+
+    def _room(self, request: web.Request) -> Room:
+        room = self._house.lobby.find(request.match_info["room"], _now())
+        if room is None:
+            raise Problem(404, "room_not_found", "There is no such room: it may have closed. Open a new one.")
+        return room
+
+    def _language(self, request: web.Request) -> str | None:
+        code = request.query.get("language")
+        if code is not None and not any(one.code == code for one in self._house.engine.translator.languages):
+            raise Problem(400, "bad_language", f"The engine in use does not know the language {clean(code)[:40]!r}.")
+        return code
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _room(room: Room) -> dict[str, Any]:
+    opened = datetime.fromtimestamp(time.time() - (_now() - room.opened_at), UTC)
+    return {
+        "id": room.id,
+        "name": room.name,
+        "url": f"/room/{room.id}",
+        "participants": len(room),
+        "participant_count": len(room),
+        "capacity": room.capacity,
+        "created_at": opened.isoformat(timespec="seconds"),
+    }
+
+
+def _line(entry: Entry, language: str, text: str) -> dict[str, Any]:
+    return {
+        "kind": entry.kind,
+        "segment_id": entry.segment_id,
+        "utterance_id": entry.utterance_id,
+        "participant_id": entry.participant_id,
+        "name": entry.name,
+        "language": language,
+        "source_language": entry.language,
+        "translated": language != entry.language,
+        "text": text,
+        "original_text": entry.text,
+        "start_ms": entry.start_ms,
+        "end_ms": entry.end_ms,
+    }

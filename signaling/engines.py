@@ -1,0 +1,39 @@
+"""The composition root: the one file that names engines."""
+
+from collections.abc import Callable
+
+from models.base import SpeechDetector, Translator
+from rtc.engine_thread import Engine
+from signaling.settings import Settings
+
+
+def _embedded(settings: Settings) -> Translator:
+    from models.embedded import EmbeddedTranslator
+
+    return EmbeddedTranslator(recognizers=settings.recognizers)
+
+
+def _echo(settings: Settings) -> Translator:
+    from models.echo import EchoTranslator
+
+    return EchoTranslator()
+
+
+TRANSLATORS: dict[str, Callable[[Settings], Translator]] = {"embedded": _embedded, "echo": _echo}
+"""By the name that `--translator` takes. Imported when chosen: no engine pays for another's libraries."""
+
+
+def _new_detector() -> SpeechDetector:
+    from models.vad import SileroDetector
+
+    return SileroDetector()
+
+
+def build_engine(settings: Settings) -> Engine:
+    """The engine the settings ask for, not loaded yet. Raises ValueError for an unknown name."""
+    try:
+        make = TRANSLATORS[settings.translator]
+    except KeyError:
+        known = ", ".join(sorted(TRANSLATORS))
+        raise ValueError(f"There is no translator {settings.translator!r}; there are: {known}.") from None
+    return Engine(make(settings), _new_detector)

@@ -1,0 +1,169 @@
+"""Everything one process holds: the engine, the rooms, the people; and who may come in."""
+
+import asyncio
+import logging
+from typing import Any
+
+from aiortc import RTCIceServer
+
+from rtc.engine_thread import Engine
+from rtc.room import Room, RoomFull
+from rtc.sdp import BadOffer
+from rtc.stats import Stats
+from signaling.ice import ice_servers
+from signaling.lobby import Lobby
+from signaling.participant import Participant, people
+from signaling.protocol import Join, ProtocolError
+from signaling.settings import Settings
+
+log = logging.getLogger(__name__)
+
+ENGINE_ETA = 3.0
+"""Seconds told to those who wait for the embedded engine."""
+
+
+class House:
+    """`run` owns every participant; `join` lets one in."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.stats = Stats()
+        self.lobby = Lobby(settings.max_rooms, settings.room_capacity, settings.room_ttl, self._has_voice)
+        self.draining = False
+        self._sessions: dict[str, Participant] = {}  # by resume token
+        self._entering = 0
+        self._tasks: asyncio.TaskGroup | None = None
+        self._open = asyncio.Event()
+        self._close = asyncio.Event()
+
+    @property
+    def state(self) -> str:
+        """`warming`, `ready`, `draining` or `failed`."""
+        return "draining" if self.draining else self.engine.state
+
+    @property
+    def participants(self) -> int:
+        return sum(len(room) for room in self.lobby)
+
+    async def run(self) -> None:
+        """Owns all tasks; returns after `close`."""
+        async with asyncio.TaskGroup() as self._tasks:
+            self._tasks.create_task(self._load())
+            self._open.set()
+            await self._close.wait()
+            for participant in list(self._sessions.values()):
+                participant.end("closed")
+        await self.engine.close()
+
+    async def opened(self) -> None:
+        """Wait until people may come."""
+        await self._open.wait()
+
+    async def _load(self) -> None:
+        await self.engine.load()
+        self.announce()
+        for room in self.lobby:
+            room.reassign()
+            for member in people(room):
+                member.routes_changed()
+
+    def announce(self) -> None:
+        """Tell everybody what state we are in."""
+        for participant in self._sessions.values():
+            participant.send(self.state_message())
+
+    def state_message(self) -> dict[str, Any]:
+        """`session.state`."""
+        if self.state in ("ready", "draining"):
+            return {"type": "session.state", "state": self.state}
+        if self.state == "failed":
+            return {"type": "session.state", "state": "warming", "error": self.engine.error}
+        return {"type": "session.state", "state": "warming", "eta_s": ENGINE_ETA}
+
+    def drain(self) -> None:
+        """Let nobody in any more."""
+        self.draining = True
+        self.announce()
+
+    def close(self) -> None:
+        """End `run`. Idempotent."""
+        self._close.set()
+
+    async def join(self, room: Room, message: Join) -> Participant:
+        """Let somebody in: checks, media connection, place in the room; `session.joined` is in their outbox.
+
+        Raises ProtocolError, and leaves nothing behind then.
+        """
+        if self.draining:
+            raise ProtocolError("draining", "The server is about to stop. Try again in a minute.", retry_after=60)
+        full = len(room) >= room.capacity
+        if full or self.participants + self._entering >= self.settings.max_participants:
+            where = f"The room is full: it holds {room.capacity} people." if full else "The house is full."
+            self.stats.sessions["refused"] += 1
+            raise ProtocolError("room_full", f"{where} Try again when somebody has left.", retry_after=15)
+        assert self._tasks is not None, "run comes before join"
+        assert message.sdp is not None, "the parser wants an offer of who does not resume"
+        participant = Participant(room, self.engine, self.stats, self.settings, self.ice_servers, message)
+        self._entering += 1
+        try:
+            answer = await self._connect(participant, message.sdp)
+            room.join(participant)
+        except RoomFull as full_now:
+            await participant.hang_up()
+            raise ProtocolError("room_full", str(full_now), retry_after=15) from None
+        finally:
+            self._entering -= 1
+        participant.outbox.resume(None, participant.joined(answer))  # before the slots told while joining
+        if self.state != "ready":
+            participant.send(self.state_message())
+        for member in people(room):
+            if member is not participant:
+                member.send({"type": "participant.joined", "participant": participant.public()})
+            member.routes_changed()
+        self._sessions[participant.resume_token] = participant
+        self.stats.sessions["joined"] += 1
+        self._tasks.create_task(self._live(participant))
+        return participant
+
+    async def resume(self, room: Room, message: Join) -> Participant:
+        """Give somebody their session back. Raises ProtocolError."""
+        participant = self._sessions.get(message.resume or "")
+        if participant is None or participant.room is not room or participant.over:
+            raise ProtocolError("unknown_session", "That session is over. Join again.")
+        answer = None if message.sdp is None else await self._connect(participant, message.sdp)
+        self.stats.sessions["resumed"] += 1
+        if answer is not None:
+            room.reassign()
+        participant.outbox.resume(message.last_seq, participant.joined(answer))
+        participant.wake.set()
+        return participant
+
+    @staticmethod
+    async def _connect(participant: Participant, offer: str) -> str:
+        try:
+            return await participant.connect(offer)
+        except BadOffer as error:
+            raise ProtocolError(error.code, str(error)) from error
+
+    async def _live(self, participant: Participant) -> None:
+        try:
+            await participant.run()
+        finally:
+            self._sessions.pop(participant.resume_token, None)
+
+    def ice_servers(self) -> list[RTCIceServer]:
+        """With credentials made now."""
+        return [RTCIceServer(**server) for server in ice_servers(self.settings)]
+
+    def _has_voice(self, source: str, target: str) -> bool:
+        translator = self.engine.translator
+        by_code = {language.code: language for language in translator.languages}
+        heard, spoken = by_code.get(source), by_code.get(target)
+        return (
+            heard is not None
+            and spoken is not None
+            and heard.speech_in
+            and spoken.speech_out
+            and translator.route(source, target) is not None
+        )

@@ -1,0 +1,126 @@
+"""What every HTTP answer has in common: problems as RFC 9457 says, origins, security headers."""
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = logging.getLogger(__name__)
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; connect-src 'self' ws: wss:; media-src 'self' blob:; img-src 'self' data:; style-src 'self'; "
+    "script-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'self'"
+)
+
+MAX_BODY = 16 * 1024
+"""Bytes of a request body; the largest we know is a room's name."""
+
+
+class Problem(Exception):
+    """An answer that is no success. `code` is stable; `detail` is a sentence for a person."""
+
+    def __init__(self, status: int, code: str, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+def problem_response(problem: Problem) -> web.Response:
+    """`application/problem+json` (RFC 9457)."""
+    body: dict[str, Any] = {
+        "type": f"urn:dragoman:problem:{problem.code}",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "code": problem.code,
+        "detail": problem.detail,
+    }
+    headers = {}
+    if problem.retry_after is not None:
+        body["retry_after_s"] = round(problem.retry_after, 1)
+        headers["Retry-After"] = str(max(1, round(problem.retry_after)))
+    return web.Response(
+        status=problem.status, text=json.dumps(body), content_type="application/problem+json", headers=headers
+    )
+
+
+def middleware(allow_origins: tuple[str, ...]) -> Middleware:
+    """Problems for every failure, CORS for allowed origins, refusal of WebSockets from others."""
+
+    def allowed(request: web.Request) -> str | None:
+        """The Origin to allow, None if there is none or it is a stranger's."""
+        origin = request.headers.get("Origin")
+        if origin is None:
+            return None
+        known = "*" in allow_origins or origin in allow_origins or urlsplit(origin).netloc == request.host
+        return origin if known else None
+
+    @web.middleware
+    async def wrap(request: web.Request, handler: Handler) -> web.StreamResponse:
+        origin = allowed(request)
+        try:
+            if "Origin" in request.headers and origin is None and request.path.startswith("/v1/"):
+                raise Problem(403, "origin_not_allowed", "This server does not serve pages of that origin.")
+            if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+                response: web.StreamResponse = web.Response(status=204)
+                response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
+                response.headers["Access-Control-Allow-Headers"] = "Content-Type"
+                response.headers["Access-Control-Max-Age"] = "600"
+            else:
+                response = await handler(request)
+        except Problem as problem:
+            response = problem_response(problem)
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            response = problem_response(_of_aiohttp(error))
+            if isinstance(error, web.HTTPMethodNotAllowed):
+                response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+        except ConnectionError:
+            raise
+        except Exception:  # a bug: the client gets a problem too, and the log the trace
+            log.exception("%s %s failed", request.method, request.path)
+            response = problem_response(Problem(500, "internal", "Something broke on the server."))
+        if not response.prepared:
+            if origin is not None:
+                response.headers["Access-Control-Allow-Origin"] = origin
+                response.headers["Access-Control-Expose-Headers"] = "Location, Retry-After"
+            response.headers["Vary"] = "Origin"
+            response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+            response.headers["X-Content-Type-Options"] = "nosniff"
+            response.headers["Referrer-Policy"] = "no-referrer"
+        return response
+
+    return wrap
+
+
+def _of_aiohttp(error: web.HTTPException) -> Problem:
+    details = {
+        404: ("not_found", "There is nothing at this address."),
+        405: ("method_not_allowed", "This address does not take that method."),
+        413: ("too_large", f"A request has at most {MAX_BODY} bytes."),
+    }
+    code, detail = details.get(error.status, ("bad_request", error.reason))
+    return Problem(error.status, code, detail)
+
+
+async def json_object(request: web.Request) -> dict[str, Any]:
+    """The body as a JSON object; nothing is an empty one. Raises Problem."""
+    body = await request.read()
+    if not body:
+        return {}
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Problem(400, "bad_message", "The body is not JSON.") from None
+    if not isinstance(value, dict):
+        raise Problem(400, "bad_message", "The body must be a JSON object.")
+    return value

@@ -1,0 +1,40 @@
+"""Token buckets: how often somebody may do something. Pure; time is an argument."""
+
+from collections import OrderedDict
+
+
+class TokenBucket:
+    """`rate` a second, sustained; `burst` at once."""
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = burst
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        """One more, if there is room for it."""
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Limiter:
+    """A bucket for each key (an address); the least recently seen are forgotten."""
+
+    def __init__(self, rate: float, burst: float, keys: int = 4096) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._keys = keys
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+
+    def take(self, key: str, now: float) -> bool:
+        """One more for this key."""
+        bucket = self._buckets.pop(key, None) or TokenBucket(self._rate, self._burst, now)
+        self._buckets[key] = bucket
+        if len(self._buckets) > self._keys:
+            self._buckets.popitem(last=False)
+        return bucket.take(now)

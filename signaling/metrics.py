@@ -1,0 +1,86 @@
+"""The counters of a process, as JSON and for Prometheus."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from rtc.stats import percentile
+from signaling.house import House
+from signaling.participant import people
+
+
+def stats(house: House) -> dict[str, Any]:
+    """`/v1/stats`."""
+    counted = house.stats
+    lags = [lag.lag_ms for lag in counted.lags]
+    return {
+        "engine": {
+            "name": house.engine.translator.name,
+            "state": house.state,
+            "pending": house.engine.pending,
+            "refused": house.engine.refused,
+            "failed": house.engine.failed,
+        },
+        "rooms": len(house.lobby),
+        "participants": house.participants,
+        "sessions": dict(counted.sessions),
+        "utterances": counted.utterances,
+        "segments": counted.segments,
+        "translations": dict(counted.translations),
+        "opus_encodes": counted.opus_encodes,
+        "dropped": _dropped(house),
+        "lag_ms": {"count": len(lags), "p50": percentile(lags, 0.5), "p95": percentile(lags, 0.95)},
+        "media": [member.media_stats() for room in house.lobby for member in people(room)],
+    }
+
+
+def metrics_text(house: House) -> bytes:
+    """`/metrics`, in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(_Collector(house))
+    return generate_latest(registry)
+
+
+def _dropped(house: House) -> dict[str, int]:
+    counted = house.stats
+    return {
+        "segments": counted.segments_dropped,
+        "windows": counted.windows_dropped,
+        "phrases": counted.phrases_dropped,
+        "outbox": counted.outbox_dropped,
+    }
+
+
+class _Collector(Collector):
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    def collect(self) -> Iterator[Metric]:
+        house, counted = self._house, self._house.stats
+        yield GaugeMetricFamily("dragoman_rooms", "Rooms open", len(house.lobby))
+        yield GaugeMetricFamily("dragoman_participants", "People in all rooms", house.participants)
+        yield GaugeMetricFamily("dragoman_ready", "1 when the engine is ready", int(house.state == "ready"))
+        yield GaugeMetricFamily("dragoman_engine_pending", "Engine calls under way", house.engine.pending)
+        yield _by_label("dragoman_sessions", "Sessions by result", "result", counted.sessions)
+        yield _by_label("dragoman_translations", "Translations by direction", "route", counted.translations)
+        yield _by_label("dragoman_dropped", "What was given up, by kind", "kind", _dropped(house))
+        yield CounterMetricFamily("dragoman_segments", "Segments of speech cut", counted.segments)
+        yield CounterMetricFamily("dragoman_opus_encodes", "Packets of translated voices encoded", counted.opus_encodes)
+        lags = [lag.lag_ms / 1000 for lag in counted.lags]
+        lag = GaugeMetricFamily(
+            "dragoman_translation_lag_seconds", "End of speech to first translated packet", labels=["quantile"]
+        )
+        for fraction in (0.5, 0.95, 0.99):
+            if (value := percentile(lags, fraction)) is not None:
+                lag.add_metric([str(fraction)], value)
+        yield lag
+
+
+def _by_label(name: str, text: str, label: str, values: dict[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family

@@ -1,0 +1,42 @@
+"""The aiohttp application."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from rtc.engine_thread import Engine
+from signaling.api import Api
+from signaling.house import House
+from signaling.http import MAX_BODY, middleware
+from signaling.settings import Settings
+
+log = logging.getLogger(__name__)
+
+HOUSE = web.AppKey("house", House)
+
+
+def create_app(engine: Engine, settings: Settings) -> web.Application:
+    """An application that holds one house. It serves at once, while the engine still warms up."""
+    app = web.Application(middlewares=[middleware(settings.allow_origins)], client_max_size=MAX_BODY)
+    house = app[HOUSE] = House(engine, settings)
+    app.add_routes(Api(house).routes())
+    app.cleanup_ctx.append(_keep_house)
+    app.on_shutdown.append(_drain)
+    return app
+
+
+async def _keep_house(app: web.Application) -> AsyncIterator[None]:
+    house = app[HOUSE]
+    running = asyncio.create_task(house.run())  # the root of all tasks: set-up and clean-up may run in different ones
+    await house.opened()
+    yield
+    house.close()
+    await running
+
+
+async def _drain(app: web.Application) -> None:
+    """Before the sockets are closed: tell everybody, then end their sessions."""
+    app[HOUSE].drain()
+    app[HOUSE].close()

@@ -1,0 +1,54 @@
+"""Everything that can be set, read once."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Defaults fit a laptop or one small server. Every field is a flag of `dragoman serve`."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    """0: any free one."""
+    translator: str = "embedded"
+    """Name of the engine, see `signaling/engines.py`."""
+    recognizers: int = 2
+    """Utterances the embedded engine can hear at once; each costs a process of about 100 MB."""
+
+    allow_origins: tuple[str, ...] = ()
+    """Web origins, besides our own, that may use the API and the WebSocket; `*` is any."""
+    stun_url: str = ""
+    """e.g. `stun:stun.example.org:3478`."""
+    turn_urls: tuple[str, ...] = ()
+    """e.g. `turn:turn.example.org:3478?transport=udp`. aiortc uses the first."""
+    turn_secret: str = ""
+    """Shared with the TURN server (coturn's `static-auth-secret`); credentials made of it live `turn_ttl` seconds."""
+    turn_ttl: int = 3600
+
+    max_rooms: int = 200
+    max_participants: int = 100
+    """In all rooms together."""
+    room_capacity: int = 16
+    max_slots: int = 16
+    """Streams a listener can receive at once."""
+    room_ttl: float = 3600.0
+    """Seconds for which a room without people is kept, with its transcript."""
+
+    grace: float = 30.0
+    """Seconds for which a session without a WebSocket, or without media, can be resumed."""
+    join_timeout: float = 15.0
+    """Seconds from opening the WebSocket to `session.join`."""
+    connect_timeout: float = 20.0
+    """Seconds from the answer to a media connection."""
+
+    max_message: int = 256 * 1024
+    """Bytes of one WebSocket message."""
+    max_sdp: int = 128 * 1024
+    """Characters of an offer; a browser's with 20 m-lines has about 15,000."""
+    max_chat: int = 2000
+    """Characters of one chat message."""
+    message_rate: float = 30.0
+    """WebSocket messages a second, sustained; bursts of five seconds' worth pass."""
+    chat_rate: float = 2.0
+    http_rate: float = 5.0
+    """Requests a second and address that cost something: rooms made, sockets opened, utterances spoken."""

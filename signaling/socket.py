@@ -1,0 +1,198 @@
+"""One WebSocket, from the first message to the last."""
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
+
+from rtc.room import Room
+from signaling.house import House
+from signaling.limits import TokenBucket
+from signaling.participant import Participant
+from signaling.protocol import (
+    Candidate,
+    Chat,
+    ClientMessage,
+    Join,
+    Leave,
+    Mute,
+    Parser,
+    Ping,
+    ProtocolError,
+    State,
+    Update,
+    error_message,
+    next_state,
+)
+
+log = logging.getLogger(__name__)
+
+BURST_SECONDS = 5
+"""A client may send its rate times this at once: trickled candidates come in a heap."""
+
+MAX_ERRORS = 50
+"""Messages that make no sense, on one WebSocket, before it is closed."""
+
+
+class Fatal(ProtocolError):
+    """The WebSocket is closed after this error."""
+
+
+class Connection:
+    """Serves one WebSocket: first somebody joins or resumes, then they talk and are told."""
+
+    def __init__(self, ws: web.WebSocketResponse, room: Room, house: House) -> None:
+        self._ws = ws
+        self._room = room
+        self._house = house
+        self._parser = Parser(self._knows, house.settings.max_sdp, house.settings.max_chat)
+        now = asyncio.get_running_loop().time()
+        settings = house.settings
+        self._messages = TokenBucket(settings.message_rate, settings.message_rate * BURST_SECONDS, now)
+        self._chats = TokenBucket(settings.chat_rate, settings.chat_rate * BURST_SECONDS, now)
+        self._state = State.NEW
+        self._errors = 0
+        self._seq = 0  # of what is said before there is a session
+
+    async def serve(self) -> None:
+        """Until the client leaves or is gone. A session that was joined lives on for its grace period."""
+        participant = None
+        try:
+            async with asyncio.timeout(self._house.settings.join_timeout):
+                participant = await self._enter()
+            if participant is not None:
+                await self._attend(participant)
+        except TimeoutError:
+            await self._reject(Fatal("join_timeout", "Nothing was said for too long. Open the connection again."))
+        except Fatal as error:
+            await self._reject(error)
+        except ConnectionError:
+            log.debug("socket of %s broke", self._room.id)
+        finally:
+            if participant is not None:
+                participant.detach(self)
+
+    async def _enter(self) -> Participant | None:
+        """Read until somebody joins or resumes; None if the client goes away first."""
+        async for raw in self._ws:
+            try:
+                message = self._read(raw)
+                match message:
+                    case Join(resume=None):
+                        participant = await self._house.join(self._room, message)
+                    case Join():
+                        participant = await self._house.resume(self._room, message)
+                    case Ping(t=t):
+                        await self._say({"type": "pong", "t": t})
+                        continue
+                    case _:
+                        raise AssertionError(f"{message} has no place in state NEW")
+            except Fatal:
+                raise
+            except ProtocolError as error:
+                if error.code in ("room_full", "draining"):
+                    raise Fatal(error.code, str(error), error.retry_after) from None
+                await self._say(error_message(error.code, str(error), retry_after=error.retry_after))
+            else:
+                self._state = State.JOINED
+                participant.outbox.begin_at(self._seq)
+                participant.attach(self)
+                return participant
+        return None
+
+    async def _attend(self, participant: Participant) -> None:
+        """Read what they say while another task writes what they are told."""
+        async with asyncio.TaskGroup() as tasks:
+            writer = tasks.create_task(self._write(participant))
+            async for raw in self._ws:
+                try:
+                    message = self._read(raw)
+                    self._state = next_state(self._state, message)
+                    await self._obey(participant, message)
+                except Fatal as error:
+                    participant.send(error_message(error.code, str(error), fatal=True))
+                    break
+                except ProtocolError as error:
+                    participant.send(error_message(error.code, str(error), retry_after=error.retry_after))
+                if self._state is State.LEFT or participant.over:
+                    break
+            if self._state is State.LEFT or participant.over:
+                await writer  # the last words
+            elif not self._ws.closed:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(1):
+                        await self._flush(participant)
+            writer.cancel()
+        await self._ws.close()
+
+    def _read(self, raw: WSMessage) -> ClientMessage:
+        """Raises ProtocolError; Fatal when the client will not learn."""
+        now = asyncio.get_running_loop().time()
+        if not self._messages.take(now):
+            raise Fatal("rate_limited", "Too many messages.", retry_after=BURST_SECONDS)
+        try:
+            if raw.type is not WSMsgType.TEXT:
+                raise ProtocolError("bad_message", "Messages are text: JSON objects.")
+            if len(raw.data) > self._house.settings.max_message:
+                raise ProtocolError(
+                    "too_large", f"A message has at most {self._house.settings.max_message} characters."
+                )
+            message = self._parser.parse(raw.data)
+            if self._state is State.NEW:
+                next_state(self._state, message)
+            if isinstance(message, Chat) and not self._chats.take(now):
+                raise ProtocolError("rate_limited", "That is a lot of messages. Wait a moment.", retry_after=1)
+            return message
+        except ProtocolError:
+            self._errors += 1
+            if self._errors > MAX_ERRORS:
+                raise Fatal("bad_message", "Too many messages that make no sense.") from None
+            raise
+
+    async def _obey(self, participant: Participant, message: ClientMessage) -> None:
+        match message:
+            case Ping(t=t):
+                participant.send({"type": "pong", "t": t})
+            case Chat(text=text):
+                participant.chat(text)
+            case Mute(muted=muted):
+                participant.mute(muted)
+            case Update():
+                participant.update(message)
+            case Candidate(candidate=candidate, sdp_mid=mid, sdp_mline_index=index):
+                await participant.add_candidate(candidate, mid, index)
+            case Leave():
+                participant.end("left")
+
+    async def _write(self, participant: Participant) -> None:
+        """Send what is in the outbox until the participant's life ends or another WebSocket takes over."""
+        while participant.is_attached(self):
+            participant.wake.clear()
+            await self._flush(participant)
+            if participant.over:
+                break
+            await participant.wake.wait()
+        # closing ends the reading loop as well
+        if not participant.is_attached(self):
+            await self._ws.close(code=4001, message=b"resumed elsewhere")
+        else:
+            await self._ws.close(code=WSCloseCode.GOING_AWAY if self._house.draining else WSCloseCode.OK)
+
+    async def _flush(self, participant: Participant) -> None:
+        while participant.is_attached(self) and (message := participant.outbox.take()) is not None:
+            await self._ws.send_json(message)
+
+    async def _say(self, message: dict[str, Any]) -> None:
+        """Before there is a session."""
+        self._seq += 1
+        await self._ws.send_json({"type": message["type"], "seq": self._seq, **message})
+
+    async def _reject(self, error: ProtocolError) -> None:
+        with contextlib.suppress(ConnectionError):
+            await self._say(error_message(error.code, str(error), fatal=True, retry_after=error.retry_after))
+        await self._ws.close(code=WSCloseCode.TRY_AGAIN_LATER if error.retry_after else WSCloseCode.POLICY_VIOLATION)
+
+    def _knows(self, code: str) -> bool:
+        return any(language.code == code for language in self._house.engine.translator.languages)
