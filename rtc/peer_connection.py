@@ -11,7 +11,9 @@ from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSession
 from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
 from aiortc.sdp import candidate_from_sdp
 
+from rtc.mixer import Mixer
 from rtc.sdp import Admission, BadOffer, admit, complete, is_mdns
+from rtc.stream import Outlet
 from rtc.transport import Microphone, Packet, SlotSender, send_reports, take_opus_only
 
 log = logging.getLogger(__name__)
@@ -36,10 +38,10 @@ class PeerConnection:
         self._settled = asyncio.Event()  # connected, or will never be
         self._closing: asyncio.Task[None] | None = None
         self.microphone: Microphone | None = None
-        self.slots: dict[str, SlotSender] = {}
-        """By mid, in the order of the offer."""
-        self.mix_slot: SlotSender | None = None
-        """Set for a thin client: it receives on its only m-line, and gets one mix."""
+        self.slots: dict[str, Outlet] = {}
+        """Where the client hears, in the order of the offer: by mid, or the voices of its mix."""
+        self._senders: list[SlotSender] = []
+        self._mixer: Mixer | None = None  # for a thin client, which receives on its only m-line
         self._pc.on("connectionstatechange", self._on_state)
 
     def _on_state(self) -> None:
@@ -71,10 +73,13 @@ class PeerConnection:
                 transceiver.direction = "sendrecv" if thin else "recvonly"
                 self.microphone = Microphone(transceiver.receiver, self._on_packet)
                 if thin:
-                    self.mix_slot = SlotSender(transceiver)
+                    self._senders.append(SlotSender(transceiver))
+                    self._mixer = Mixer(self._senders[0], self._max_slots)
+                    self.slots.update(self._mixer.inputs)
             else:
                 transceiver.direction = "sendonly"
-                self.slots[str(transceiver.mid)] = SlotSender(transceiver)
+                self._senders.append(SlotSender(transceiver))
+                self.slots[str(transceiver.mid)] = self._senders[-1]
         await self._pc.setLocalDescription(await self._pc.createAnswer())
         return complete(self._pc.localDescription.sdp, admission), admission
 
@@ -93,20 +98,27 @@ class PeerConnection:
         await self._pc.addIceCandidate(parsed)
 
     async def run(self, connect_timeout: float) -> None:
-        """Send RTCP reports until the connection ends. Raises MediaFailed; never returns otherwise."""
+        """Mix and report until the connection ends. Raises MediaFailed; never returns otherwise."""
         try:
             async with asyncio.timeout(connect_timeout):
                 await self._settled.wait()
         except TimeoutError:
             raise MediaFailed("No media connection came up: a firewall may block UDP.") from None
+        async with asyncio.TaskGroup() as tasks:
+            mixing = tasks.create_task(self._mixer.run()) if self._mixer is not None else None
+            await self._report()
+            if mixing is not None:
+                mixing.cancel()
+        raise MediaFailed("The media connection broke.")
+
+    async def _report(self) -> None:
+        """Send RTCP until the connection ends."""
         cname, loop = f"dragoman-{id(self):x}", asyncio.get_running_loop()
-        senders = [*self.slots.values(), *([self.mix_slot] if self.mix_slot else [])]
         while not self._ended.is_set():
-            send_reports(self.microphone, senders, cname, loop.time())
+            send_reports(self.microphone, self._senders, cname, loop.time())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REPORT_INTERVAL):
                     await self._ended.wait()
-        raise MediaFailed("The media connection broke.")
 
     async def close(self) -> None:
         """Idempotent and not to be cancelled: aiortc's own close waits for ever after it was cancelled once."""

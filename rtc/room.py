@@ -11,9 +11,8 @@ from rtc.events import (
     TranscriptFinal,
 )
 from rtc.slots import Mix, Speaker, StreamKey, assign, wanted
-from rtc.stream import Stream
+from rtc.stream import Outlet, Stream
 from rtc.transcript import TranscriptLog
-from rtc.transport import SlotSender
 
 
 class RoomFull(Exception):
@@ -36,7 +35,7 @@ class Member(Protocol):
         """What they speak, BCP-47."""
 
     @property
-    def slots(self) -> dict[str, SlotSender]:
+    def slots(self) -> dict[str, Outlet]:
         """By mid; empty while they have no media connection."""
 
     def tell(self, event: RoomEvent) -> None:
@@ -119,7 +118,8 @@ class Room:
 
     def slots_of(self, member: Member) -> SlotsUpdated:
         """What is in the member's slots now."""
-        return SlotsUpdated(tuple((mid, *key) for mid, key in sorted(self._assigned.get(member.id, {}).items())))
+        held = sorted(self._assigned.get(member.id, {}).items())
+        return SlotsUpdated(tuple((member.slots[mid].mid, *key) for mid, key in held if mid in member.slots))
 
     def reassign(self) -> None:
         """Put the most relevant streams into everybody's slots; tell those for whom something changed."""
@@ -149,7 +149,7 @@ class Room:
             self._assigned[member.id] = assignment
             member.tell(self.slots_of(member))
 
-    def reconnect(self, member: Member, slots: dict[str, SlotSender]) -> None:
+    def reconnect(self, member: Member, slots: dict[str, Outlet]) -> None:
         """The member's media connection is about to be replaced: `slots` are the old ones."""
         for mid, key in self._assigned.pop(member.id, {}).items():
             if mid in slots and key in self._streams:
@@ -160,7 +160,8 @@ class Room:
         key = StreamKey(event.participant_id, "translation", event.language)
         for mid, held in self._assigned.get(listener.id, {}).items():
             if held == key and mid in listener.slots:
-                return replace(event, mid=mid, rtp_timestamp=listener.slots[mid].rtp_time(timestamp, now))
+                outlet = listener.slots[mid]
+                return replace(event, mid=outlet.mid, rtp_timestamp=outlet.rtp_time(timestamp, now))
         return event
 
 

@@ -1,7 +1,30 @@
 """One audible source: packets in, subscribers out."""
 
+from typing import Protocol
+
 from rtc.slots import StreamKey
-from rtc.transport import Packet, SlotSender
+from rtc.transport import Packet
+
+
+class Outlet(Protocol):
+    """Where a listener hears a stream: a slot of theirs, or a place in their mix."""
+
+    mid: str
+    packets: int
+    dropped: int
+    fraction_lost: float
+
+    def carry(self, key: StreamKey) -> None:
+        """From now on packets of this stream come."""
+
+    def switch(self) -> None:
+        """The next packet comes after a gap on purpose."""
+
+    def send(self, packet: Packet, now: float) -> None:
+        """Never blocks. `now`: clock seconds."""
+
+    def rtp_time(self, timestamp: int, now: float) -> int | None:
+        """The RTP time at which the listener gets the packet with the stream's `timestamp`, if that can be said."""
 
 
 class Stream:
@@ -9,7 +32,7 @@ class Stream:
 
     def __init__(self, key: StreamKey) -> None:
         self.key = key
-        self._slots: list[SlotSender] = []
+        self._slots: list[Outlet] = []
         self.packets = 0
         """Packets that came in; what went out is this times the listeners."""
 
@@ -18,12 +41,12 @@ class Stream:
         """Slots that carry this stream now."""
         return len(self._slots)
 
-    def attach(self, slot: SlotSender) -> None:
+    def attach(self, slot: Outlet) -> None:
         """Begin to send into the slot."""
-        slot.switch()
+        slot.carry(self.key)
         self._slots.append(slot)
 
-    def detach(self, slot: SlotSender) -> None:
+    def detach(self, slot: Outlet) -> None:
         """Stop sending into the slot. Harmless if it was not attached."""
         if slot in self._slots:
             self._slots.remove(slot)

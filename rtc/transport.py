@@ -171,6 +171,10 @@ class SlotSender:
                 if report.ssrc == self.ssrc:
                     self.fraction_lost = report.fraction_lost / 256
 
+    def carry(self, key: object) -> None:
+        """The next packet comes from another source; which one does not matter here."""
+        self.switch()
+
     def switch(self) -> None:
         """The next packet comes from another source, or from the same one after a gap on purpose."""
         self._new_source, self._anchored = True, False

@@ -10,7 +10,7 @@ from signaling.settings import Settings
 def _embedded(settings: Settings) -> Translator:
     from models.embedded import EmbeddedTranslator
 
-    return EmbeddedTranslator(recognizers=settings.recognizers)
+    return EmbeddedTranslator(workers=settings.recognizers)
 
 
 def _echo(settings: Settings) -> Translator:

@@ -21,8 +21,8 @@ from rtc.peer_connection import MediaFailed, PeerConnection
 from rtc.room import Room, new_id
 from rtc.slots import Mix
 from rtc.stats import Stats
+from rtc.stream import Outlet
 from rtc.transcript import Entry
-from rtc.transport import SlotSender
 from signaling.outbox import Outbox, OutboxFull
 from signaling.protocol import Join, ProtocolError, Update, dump, dump_slots, error_message
 from signaling.settings import Settings
@@ -84,7 +84,7 @@ class Participant:
         return self.language if self.speaks == "auto" else self.speaks
 
     @property
-    def slots(self) -> dict[str, SlotSender]:
+    def slots(self) -> dict[str, Outlet]:
         return {} if self._pc is None else self._pc.slots
 
     def tell(self, event: RoomEvent) -> None:

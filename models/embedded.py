@@ -1,0 +1,131 @@
+"""The engine for a machine with no GPU and no download: PocketSphinx, Apertium and espeak-ng behind `base.Translator`.
+
+A demo and a test bed, and it says so: spoken English in, seven related languages out, each in a machine's voice. It
+offers what it finds installed: without Apertium it captions English, without espeak-ng it writes and does not speak.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+
+from models import espeak
+from models.apertium import Apertium
+from models.base import EngineError, EngineFailed, Language, Recognition, Rendering, Speech, Transcript
+from models.languages import BY_CODE, TONGUES
+from models.recognizer import LANGUAGE as HEARD
+from models.recognizer import RecognizerPool
+
+
+def default_workers() -> int:
+    """How many people may speak at the same moment: two at least, and no more than keep a core busy."""
+    return max(2, min(4, os.cpu_count() or 1))
+
+
+class EmbeddedTranslator:
+    """Understands English, translates between related languages, speaks them. Implements `base.Translator`."""
+
+    name = "embedded"
+
+    def __init__(self, workers: int | None = None) -> None:
+        """`workers`: how many people may speak at the same moment; each costs 95 MB. Starts nothing yet."""
+        self._pool = RecognizerPool(workers or default_workers())
+        self._apertium = Apertium()
+        self._speaks = espeak.available()
+        written = {HEARD} | {code for pair in self._apertium.pipelines for code in pair}
+        self.languages: Sequence[Language] = [
+            Language(
+                code=tongue.code,
+                name=tongue.name,
+                english=tongue.english,
+                speech_in=tongue.code == HEARD,
+                speech_out=self._speaks,
+                text=True,
+            )
+            for tongue in TONGUES
+            if tongue.code in written
+        ]
+        self.notice = self._describe()
+
+    def load(self) -> None:
+        """Start the recognisers. Blocks for about a second. Raises EngineError if they do not start."""
+        self._pool.load()
+        if self._speaks:
+            self.speak("ready", HEARD)  # so that its program and data are in the page cache
+
+    def route(self, source: str, target: str) -> tuple[str, ...] | None:
+        """Languages between source and target: at most one, `()` if direct, None if there is no way."""
+        codes = {language.code for language in self.languages}
+        if source not in codes or target not in codes:
+            return None
+        return self._apertium.route(source, target)
+
+    def prepare(self, source: str, target: str) -> None:
+        """Start the translators on the route. Blocks for up to a second each. Raises EngineFailed."""
+        if self.route(source, target) is not None:
+            self._apertium.prepare(source, target)
+
+    def hear(self, speaker: str, source: str) -> Recognition:
+        """Begin a segment in English. Never blocks. Raises EngineBusy, or EngineError for another language."""
+        if source != HEARD:
+            spoken = BY_CODE[source].english if source in BY_CODE else source
+            raise EngineError(f"This engine does not understand spoken {spoken}, only {BY_CODE[HEARD].english}.")
+        return self._pool.hear(speaker)
+
+    def render(self, transcript: Transcript, targets: Sequence[str], speech: bool) -> Iterator[Rendering]:
+        """Each target as soon as it is ready: first the transcript's own language, then direct ones, then the rest.
+
+        Text alone takes 2 to 6 ms a target, speech 15 ms more. Raises EngineFailed after the targets that went well."""
+        source = transcript.language
+        routes = {target: self.route(source, target) for target in targets}
+        ways = [(target, via) for target, via in routes.items() if via is not None]
+        ways.sort(key=lambda way: (way[0] != source, len(way[1])))
+        # Where two targets share their first hop (English to Spanish to French and Italian) it is made once.
+        known: dict[tuple[str, ...], str] = {(source,): transcript.text}
+        failure: EngineFailed | None = None
+        for target, via in ways:
+            try:
+                path: tuple[str, ...] = (source,)
+                for stop in (*via, target) if target != source else ():
+                    before, path = path, (*path, stop)
+                    if path not in known:
+                        known[path] = self._apertium.hop(known[before], before[-1], stop)
+                text = known[path]
+                yield Rendering(target, text, via, self._spoken(text, target) if speech else None)
+            except EngineFailed as error:
+                failure = error
+        if failure is not None:
+            raise failure
+
+    def speak(self, text: str, language: str) -> Speech:
+        """Say the text. Blocks for 15 ms. Raises EngineFailed, or ValueError if the language has no voice."""
+        if not self._speaks:
+            raise ValueError("espeak-ng is not installed: no language has a voice")
+        return espeak.speak(text, language)
+
+    def close(self) -> None:
+        """End every program. Idempotent."""
+        self._pool.close()
+        self._apertium.close()
+
+    def _spoken(self, text: str, language: str) -> Speech | None:
+        if not self._speaks:
+            return None
+        speech = self.speak(text, language)
+        return speech if len(speech.pcm) else None  # `...` or an emoji: nothing to say
+
+    def _describe(self) -> str:
+        """What people are told about this engine."""
+        others = [language.english for language in self.languages if language.code != HEARD]
+        parts = ["Demo engine: understands spoken English only, and about one word in four wrong in natural speech."]
+        if others:
+            listed = ", ".join(others[:-1]) + " and " + others[-1] if len(others) > 1 else others[0]
+            parts.append(f"Translates by rules between English and {listed}: the gist, not every word.")
+        else:
+            parts.append("Shows captions and does not translate: no Apertium language pair is installed.")
+        if self._speaks:
+            accents = [tongue for tongue in TONGUES if tongue.accent and tongue.english in others]
+            borrowed = "".join(f" ({one.english} with the {BY_CODE[one.accent].english} one)" for one in accents)
+            parts.append(f"Reads aloud with a synthetic voice{borrowed}.")
+        else:
+            parts.append("Does not read aloud: espeak-ng is not installed.")
+        parts.append("It does not replace an interpreter.")
+        return " ".join(parts)
