@@ -38,6 +38,9 @@ MAX_SILENCE = 50
 RESTART = 3000
 """A jump of the sequence number beyond this (one minute) is a new beginning, not a loss (RFC 3550 A.1)."""
 
+MAX_MISORDER = 100
+"""A packet older than this (2 s) is a stray, unless the next one follows on it: then the sender has begun anew."""
+
 
 class ReorderBuffer:
     """Packets in, pieces in order out."""
@@ -48,16 +51,18 @@ class ReorderBuffer:
         self._ssrc: int | None = None
         self._next = 0  # sequence number
         self._next_timestamp = 0
+        self._anew_at: int | None = None  # sequence number that would show the sender has begun anew
         self.received = self.recovered = self.concealed = self.late = 0
         """Counters of packets."""
 
     def push(self, ssrc: int, sequence: int, timestamp: int, payload: bytes) -> Iterator[Piece]:
-        """Take one packet; give what can be decoded now. Empty payloads (padding, RFC 3550 §5.1) hold their place."""
+        """Take one packet; give what can be decoded now. Empty payloads (padding, RFC 3550 §5.1) take a number, but
+        no time."""
         ahead = _signed(sequence - self._next, 16)
-        if ssrc != self._ssrc or abs(ahead) > RESTART:
+        if ssrc != self._ssrc or abs(ahead) > RESTART or self._begins_anew(ahead, sequence):
             self._ssrc, self._next, self._next_timestamp = ssrc, sequence, timestamp
             self._waiting.clear()
-            ahead = 0
+            self._anew_at, ahead = None, 0
         if ahead < 0 or sequence in self._waiting:
             self.late += 1
             return
@@ -71,15 +76,23 @@ class ReorderBuffer:
             else:
                 return
 
+    def _begins_anew(self, ahead: int, sequence: int) -> bool:
+        """Two packets in a row that are far too old (RFC 3550 A.1): otherwise nothing is heard until it catches up."""
+        if ahead >= -MAX_MISORDER:
+            return False
+        anew, self._anew_at = sequence == self._anew_at, (sequence + 1) & 0xFFFF
+        return anew
+
     def _take(self) -> Iterator[Piece]:
         timestamp, payload = self._waiting.pop(self._next)
+        self._next = (self._next + 1) & 0xFFFF
+        if not payload:
+            return
         pause = _signed(timestamp - self._next_timestamp, 32) // FRAME
         for _ in range(min(max(pause, 0), MAX_SILENCE)):
             yield Piece(Source.SILENCE)
-        self._next = (self._next + 1) & 0xFFFF
         self._next_timestamp = (timestamp + (duration(payload) or FRAME)) & 0xFFFFFFFF
-        if payload:
-            yield Piece(Source.PACKET, payload)
+        yield Piece(Source.PACKET, payload)
 
     def _give_up(self) -> Iterator[Piece]:
         """The hole before the oldest waiting packet will not be filled."""

@@ -94,6 +94,8 @@ class PeerConnection:
             parsed = candidate_from_sdp(candidate.removeprefix("candidate:"))
         except (AssertionError, ValueError, IndexError) as error:
             raise ValueError("That is not an ICE candidate.") from error
+        if not 0 < parsed.port < 0x10000:
+            raise ValueError("That is not an ICE candidate: there is no such port.")
         parsed.sdpMid, parsed.sdpMLineIndex = mid, mline_index
         await self._pc.addIceCandidate(parsed)
 

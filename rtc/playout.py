@@ -81,12 +81,14 @@ class Playout(Generic[T]):
         while self.backlog > MAX_BACKLOG and len(self._phrases) > 1:
             del self._phrases[1]  # the first is being spoken: never cut a word
             self._stats.phrases_dropped += 1
+        if not self._speaking and not self._phrases:  # a talkspurt's clock starts here, so that the promise is kept
+            self._timestamp = (self._now(now) - FRAME) & 0xFFFFFFFF
         starts = self._now(now) + sum(self._ticks(phrase) for phrase in self._phrases)
         self._phrases.append(Phrase(tag, pcm))
         return starts & 0xFFFFFFFF
 
     def tick(self, now: float) -> Tick[T]:
-        """Send the next 20 ms, if any wait. `now`: clock seconds; only the start of a talkspurt looks at it."""
+        """Send the next 20 ms, if any wait. `now`: clock seconds."""
         if not self._phrases:
             stopped, self._speaking = self._speaking, False
             return Tick(stopped=stopped)
@@ -112,7 +114,7 @@ class Playout(Generic[T]):
 
     def _now(self, now: float) -> int:
         """The stream's clock: steady within a talkspurt, the wall's between two."""
-        if self._speaking:
+        if self._speaking or self._phrases:
             return (self._timestamp + FRAME) & 0xFFFFFFFF
         return round(now / PTIME) * FRAME & 0xFFFFFFFF
 

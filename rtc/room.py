@@ -85,11 +85,11 @@ class Room:
         if self._members.pop(member.id, None) is None:
             return
         self.reconnect(member, member.slots)
-        for key in [key for key in self._streams if key.participant_id == member.id]:
-            del self._streams[key]
         if not self._members:
             self.empty_since = now
         self.reassign()
+        for key in [key for key in self._streams if key.participant_id == member.id]:  # now that nobody hears them
+            del self._streams[key]
 
     def tell(self, event: RoomEvent, *, but: Member | None = None) -> None:
         """Everybody, or everybody but one."""

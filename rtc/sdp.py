@@ -10,7 +10,7 @@ from dataclasses import dataclass
 MAX_SECTIONS = 64
 """An offer with more m-lines than this is refused whole. Browsers' own conference pages stay below 40."""
 
-_OPUS = re.compile(r"^a=rtpmap:(\d+) opus/48000/2\s*$", re.IGNORECASE | re.MULTILINE)
+_OPUS = re.compile(r"^a=rtpmap:(\d+) opus/48000/2[ \t]*(?=\r?$)", re.IGNORECASE | re.MULTILINE)
 _MID = re.compile(r"^a=mid:(\S+)\s*$", re.MULTILINE)
 _DIRECTION = re.compile(r"^a=(sendrecv|sendonly|recvonly|inactive)\s*$", re.MULTILINE)
 _MDNS_CANDIDATE = re.compile(r"^a=candidate:\S+ \S+ \S+ \S+ \S+\.local .*\r?\n", re.IGNORECASE | re.MULTILINE)
@@ -79,13 +79,17 @@ def admit(offer: str, max_slots: int) -> Admission:
         else:
             rejected.append((index, _rejection(fields, mid)))
             continue
+        for needed in ("a=fingerprint:", "a=ice-ufrag:", "a=ice-pwd:"):  # aiortc would accept, and then fail silently
+            if needed not in section and needed not in head:
+                raise BadOffer("bad_sdp", f"The offer has no {needed[:-1]} for m-line {index}: it is not WebRTC.")
         taken.append(_MDNS_CANDIDATE.sub("", section))
     if not taken:
         raise BadOffer("no_audio", "The offer has no audio we can use: it needs at least one m=audio with Opus.")
     keep = [mid for mid in (microphone, *slots) if mid is not None]
     head = re.sub(
         r"^a=group:BUNDLE .*$",
-        lambda group: " ".join(["a=group:BUNDLE", *(mid for mid in group[0].split()[1:] if mid in keep)]),
+        # in the order of the m-lines, each once: aiortc builds no transport that works for any other
+        lambda group: " ".join(["a=group:BUNDLE", *(mid for mid in keep if mid in group[0].split()[1:])]),
         head,
         flags=re.MULTILINE,
     )
@@ -98,9 +102,7 @@ def complete(answer: str, admission: Admission) -> str:
     aiortc answers without any fmtp, so browsers would never send in-band FEC (RFC 7587 §6.1).
     """
     head, *sections = re.split(r"^(?=m=)", answer, flags=re.MULTILINE)
-    sections = [
-        _OPUS.sub(lambda m: f"{m[0].rstrip()}\r\na=fmtp:{m[1]} minptime=10;useinbandfec=1", s) for s in sections
-    ]
+    sections = [_OPUS.sub(lambda m: f"{m[0]}\r\na=fmtp:{m[1]} minptime=10;useinbandfec=1", s) for s in sections]
     for index, section in admission.rejected:
         sections.insert(index, section)
     return head + "".join(sections)

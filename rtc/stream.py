@@ -33,6 +33,7 @@ class Stream:
     def __init__(self, key: StreamKey) -> None:
         self.key = key
         self._slots: list[Outlet] = []
+        self._ssrc: int | None = None
         self.packets = 0
         """Packets that came in; what went out is this times the listeners."""
 
@@ -52,12 +53,15 @@ class Stream:
             self._slots.remove(slot)
 
     def gap(self) -> None:
-        """Packets are being withheld on purpose (mute): listeners must not take it for loss."""
+        """The next packet does not follow on the last (mute, a new sender): listeners must not take it for loss."""
         for slot in self._slots:
             slot.switch()
 
     def send(self, packet: Packet, now: float) -> None:
         """Hand the packet to every listener. Nothing is decoded or encoded here."""
         self.packets += 1
+        if self._ssrc not in (None, packet.ssrc):  # the source began anew (its client reconnected): no number goes on
+            self.gap()
+        self._ssrc = packet.ssrc
         for slot in self._slots:
             slot.send(packet, now)

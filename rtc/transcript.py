@@ -53,7 +53,7 @@ class TranscriptLog:
 
 def as_text(lines: Iterable[tuple[Entry, str]]) -> str:
     """`[00:01:02] Ana: words`, one line an entry."""
-    return "".join(f"[{_clock(entry.start_ms)[:-4]}] {entry.name}: {text}\n" for entry, text in lines)
+    return "".join(f"[{_clock(entry.start_ms)[:-4]}] {entry.name}: {' '.join(text.split())}\n" for entry, text in lines)
 
 
 def as_webvtt(lines: Iterable[tuple[Entry, str]]) -> str:

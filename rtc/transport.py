@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import pylibsrtp
 from aiortc import RTCDtlsTransport, RTCRtpReceiver, RTCRtpTransceiver
 from aiortc.clock import current_ntp_time
 from aiortc.rtcrtpparameters import RTCRtpReceiveParameters, RTCRtpSendParameters
@@ -122,7 +123,7 @@ class Microphone:
                     fraction_lost=statistics.fraction_lost,
                     packets_lost=statistics.packets_lost,
                     highest_sequence=statistics.max_seq or 0,
-                    jitter=statistics.jitter,
+                    jitter=min(statistics.jitter, 0xFFFFFFFF),
                     lsr=middle,
                     dlsr=min(int((time.monotonic() - arrived) * 65536), 0xFFFFFFFF) if middle else 0,
                 )
@@ -147,7 +148,7 @@ class SlotSender:
         self._sequence_offset = self._timestamp_offset = 0
         self._oldest = 0  # sequence number of the source below which packets are older than the switch
         self.packets = self.octets = self.dropped = 0
-        """Counters; dropped: the connection was not up, or the packet was older than the switch."""
+        """Counters; dropped: the connection was not up, or the packet was older than the switch, or far too late."""
         self.fraction_lost = 0.0
         """Of the last interval, from the listener's receiver report."""
         target: Any = self._sender  # mypy: methods of the instance are replaced on purpose
@@ -204,10 +205,11 @@ class SlotSender:
             self._oldest = (sequence - 0x2000) & 0xFFFF  # keep the mark within half the number space
         if not self._anchored:
             self._anchor(packet.timestamp, now)
-        self._sequence = (sequence + self._sequence_offset) & 0xFFFF
-        self._timestamp = (packet.timestamp + self._timestamp_offset) & 0xFFFFFFFF
-        self._sent_at = now
-        header = _HEADER.pack(0x80, marker << 7 | self._payload_type, self._sequence, self._timestamp, self.ssrc)
+        sequence = (sequence + self._sequence_offset) & 0xFFFF
+        timestamp = (packet.timestamp + self._timestamp_offset) & 0xFFFFFFFF
+        if (sequence - self._sequence) & 0xFFFF < 0x8000:  # a late one must not set us back: numbers are used once
+            self._sequence, self._timestamp, self._sent_at = sequence, timestamp, now
+        header = _HEADER.pack(0x80, marker << 7 | self._payload_type, sequence, timestamp, self.ssrc)
         if _send(self._transport, header + packet.payload):
             self.packets += 1
             self.octets += len(packet.payload)
@@ -249,10 +251,14 @@ def send_reports(microphone: Microphone | None, slots: list[SlotSender], cname: 
 
 
 def _send(transport: Any, data: bytes, rtcp: bool = False) -> bool:
-    """Protect and send one datagram now, without a task or a queue. False: the connection is not up."""
+    """Protect and send one datagram now, without a task or a queue. False: the connection is not up, or the packet is
+    so late that SRTP refuses its number."""
     srtp, pair = transport._tx_srtp, transport.transport._connection._nominated.get(1)
     if srtp is None or pair is None or transport.state != "connected":
         return False
-    datagram = srtp.protect_rtcp(data) if rtcp else srtp.protect(data)
+    try:
+        datagram = srtp.protect_rtcp(data) if rtcp else srtp.protect(data)
+    except pylibsrtp.Error:
+        return False
     pair.protocol.transport.sendto(datagram, pair.remote_addr)
     return True

@@ -1,5 +1,6 @@
 """What every HTTP answer has in common: problems as RFC 9457 says, origins, security headers."""
 
+import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -60,8 +61,10 @@ def middleware(allow_origins: tuple[str, ...]) -> Middleware:
         origin = request.headers.get("Origin")
         if origin is None:
             return None
-        known = "*" in allow_origins or origin in allow_origins or urlsplit(origin).netloc == request.host
-        return origin if known else None
+        with contextlib.suppress(ValueError):  # urlsplit: no URL at all
+            if "*" in allow_origins or origin in allow_origins or urlsplit(origin).netloc == request.host:
+                return origin
+        return None
 
     @web.middleware
     async def wrap(request: web.Request, handler: Handler) -> web.StreamResponse:

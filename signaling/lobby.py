@@ -48,7 +48,7 @@ class Lobby:
         """A room with that name, or with a friendly random one. Raises TooManyRooms."""
         self.expire(now)
         if len(self._rooms) >= self._max_rooms and not self._make_way():
-            raise TooManyRooms(min((self._remaining(room, now) for room in self), default=self._ttl))
+            raise TooManyRooms(min([self._ttl, *(self._remaining(room, now) for room in self)]))
         base = _slug(name) if name else ""
         room_id = base or _friendly()
         while room_id in self._rooms:

@@ -56,7 +56,7 @@ class Outbox:
         """The client is back and has seen everything up to `last_seq`: send `first`, then what it missed.
 
         Messages that left but never arrived are numbered again, so that the client sees no gap. If it says nothing, or
-        something we cannot know, numbering just goes on.
+        something we cannot know, numbering just goes on. A `first` of an earlier return that never arrived is void.
         """
         if last_seq is not None and self._sent and self._sent[0]["seq"] - 1 <= last_seq <= self._seq:
             missed = [message for message in self._sent if message["seq"] > last_seq]
@@ -64,4 +64,5 @@ class Outbox:
                 self._sent.pop()
                 self._pending.appendleft(({k: v for k, v in message.items() if k != "seq"}, False))
             self._seq = last_seq
+        self._pending = deque(item for item in self._pending if item[0]["type"] != first["type"])
         self._pending.appendleft((first, False))

@@ -41,10 +41,10 @@ class Settings:
     connect_timeout: float = 20.0
     """Seconds from the answer to a media connection."""
 
-    max_message: int = 256 * 1024
+    max_message: int = 512 * 1024
     """Bytes of one WebSocket message."""
-    max_sdp: int = 128 * 1024
-    """Characters of an offer; a browser's with 20 m-lines has about 15,000."""
+    max_sdp: int = 384 * 1024
+    """Characters of an offer; a browser's with 20 m-lines has about 15,000, one with far too many gets a better answer."""
     max_chat: int = 2000
     """Characters of one chat message."""
     message_rate: float = 30.0

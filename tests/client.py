@@ -120,7 +120,9 @@ class Client:
         assert self.ws is not None
         await self.ws.send_json({"type": type, **fields})
 
-    async def expect(self, type: str, where: Callable[[Message], bool] = lambda message: True, start: int = 0) -> Message:
+    async def expect(
+        self, type: str, where: Callable[[Message], bool] = lambda message: True, start: int = 0
+    ) -> Message:
         """The first message of that type, from index `start` on, for which `where` holds; waits for it."""
         return await self.until(
             lambda: next((m for m in self.messages[start:] if m["type"] == type and where(m)), None),

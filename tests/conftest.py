@@ -1,0 +1,92 @@
+"""A server in the test's own event loop, and a session to talk to it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from signaling.engines import build_engine
+from signaling.house import House
+from signaling.server import HOUSE, create_app
+from signaling.settings import Settings
+
+PATIENCE = 5.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, read whole."""
+
+    status: int
+    content_type: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Server:
+    """A running server."""
+
+    base: str
+    house: House
+    http: aiohttp.ClientSession
+
+    async def room(self, name: str | None = None) -> str:
+        """A new room's id."""
+        async with self.http.post(f"{self.base}/v1/rooms", json={"name": name} if name else None) as answer:
+            assert answer.status == 201, await answer.text()
+            return str((await answer.json())["id"])
+
+    async def get(self, path: str, method: str = "GET", **arguments: Any) -> Answer:
+        """One request."""
+        async with self.http.request(method, self.base + path, **arguments) as answer:
+            return Answer(answer.status, answer.content_type, answer.headers.copy(), await answer.read())
+
+    async def stats(self) -> dict[str, Any]:
+        return dict((await self.get("/v1/stats")).json())
+
+    async def empty(self, room: str) -> None:
+        """Wait until nobody is in the room any more."""
+        while (await self.get(f"/v1/rooms/{room}")).json()["participant_count"]:
+            pass  # each turn is an HTTP request; the test's time limit ends one that never comes true
+
+
+async def serve(settings: Settings) -> AsyncIterator[Server]:
+    before = asyncio.all_tasks()
+    runner = web.AppRunner(create_app(build_engine(settings), settings), access_log=None, shutdown_timeout=2)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    async with aiohttp.ClientSession() as http:
+        server = Server(f"http://{host}:{port}", runner.app[HOUSE], http)
+        while (await server.get("/readyz")).status != 200:
+            pass
+        yield server
+    await runner.cleanup()
+    rest = asyncio.all_tasks() - before - {asyncio.current_task()}
+    leaked = (await asyncio.wait(rest, timeout=PATIENCE))[1] if rest else rest  # ICE checks take 20 ms to see the end
+    assert not leaked, f"tasks outlive the server: {leaked}"
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """Override in a module or by parametrisation; short times so that tests need not wait."""
+    return Settings(translator="echo")
+
+
+@pytest.fixture
+async def server(settings: Settings) -> AsyncIterator[Server]:
+    async for running in serve(settings):
+        yield running
