@@ -1,0 +1,67 @@
+/**
+ * The wire protocol, version 1, as the browser sees it. It mirrors `signaling/protocol.py`: the two lists of types
+ * below must name the same messages.
+ */
+
+export const CLIENT_TYPES = /** @type {const} */ ([
+  'session.join',
+  'session.update',
+  'session.leave',
+  'ice.candidate',
+  'track.mute',
+  'track.unmute',
+  'chat.send',
+  'ping',
+]);
+
+export const SERVER_TYPES = /** @type {const} */ ([
+  'session.joined',
+  'session.updated',
+  'session.state',
+  'participant.joined',
+  'participant.updated',
+  'participant.left',
+  'slots.updated',
+  'speech.started',
+  'speech.stopped',
+  'transcript.interim',
+  'transcript.final',
+  'translation.lag',
+  'chat.message',
+  'error',
+  'pong',
+]);
+
+/**
+ * @typedef {{id: string, name: string, language: string, speaks: string, muted: boolean}} Participant
+ *
+ * @typedef {'original' | 'translation'} Variant
+ * @typedef {{mid: string, participant_id: string, variant: Variant, language: string | null}} Slot
+ *
+ * @typedef {'translated' | 'original' | 'both'} Mix
+ * @typedef {'warming' | 'ready' | 'draining'} EngineState
+ * @typedef {{name: string, notice: string, state: EngineState, eta_s?: number | null,
+ *   error?: string | null}} Engine  `error`: why it does not start
+ *
+ * @typedef {{code: string, name: string, english: string, speech_in: boolean, speech_out: boolean, text: boolean,
+ *   from: Record<string, string[]>}} Language  `from`: a source language → the languages in between
+ *
+ * @typedef {{id: string, name: string, url?: string, participant_count: number, capacity?: number,
+ *   participants?: Participant[] | number}} Room
+ *
+ * @typedef {{segment_id: string, utterance_id: string, participant_id: string, language: string,
+ *   source_language: string, translated: boolean, text: string, start_ms: number, end_ms: number,
+ *   mid?: string | null, rtp_timestamp?: number | null}} Transcript
+ *
+ * @typedef {{message_id: string, participant_id: string, name: string, language: string, source_language: string,
+ *   text: string, original_text: string, utterance_id: string | null}} ChatMessage
+ *
+ * @typedef {{segment_id: string, participant_id: string, language: string, lag_ms: number}} Lag
+ *
+ * @typedef {{code: string, message: string, fatal: boolean, retry_after_s?: number | null}} Problem
+ *
+ * @typedef {{session_id: string, resume: string, participant: Participant, room: {id: string, name: string},
+ *   participants: Participant[], slots: Slot[], sdp: string | null, state: EngineState, engine: {name: string, notice: string}}} Joined
+ *
+ * @typedef {{type: string, seq: number} & Record<string, any>} ServerMessage
+ */
