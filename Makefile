@@ -8,7 +8,9 @@ PORT ?= 8080
 export HOST PORT
 
 VENV := .venv
-PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell command -v $(p))))
+# The first Python that runs and is new enough (a version manager's shim may be there and not run).
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
 # GPL programs, used as subprocesses: the voice, and the translator with its language pairs.
 RUN_PACKAGES := espeak-ng apertium apertium-eng-spa apertium-eng-cat apertium-en-gl apertium-es-gl apertium-spa-cat \
@@ -57,8 +59,7 @@ test-packages:
 	$(call install_packages,$(TEST_PACKAGES))
 
 $(VENV)/bin/python: | run-packages
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Dragoman needs Python 3.11 or newer; set PYTHON=/path/to/python3.x"; exit 1; }
+	@[ -n "$(PYTHON)" ] || { echo "Dragoman needs Python 3.11 or newer; give PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 # silero-vad without its dependencies: the wheel holds the model we run with onnxruntime, its metadata would pull in torch.

@@ -182,6 +182,7 @@ class RecognizerPool:
     def on_death(self, worker: Worker, code: int) -> None:
         """`worker` is gone; runs in its reading thread, which ends with this. Its segment fails, a new one starts."""
         with self._changed:
+            worker.ready = False
             if worker.segment is not None:
                 worker.segment.fail()
             if self._closed:

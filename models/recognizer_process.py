@@ -96,6 +96,9 @@ class Worker:
                     self._owner.on_answer(self, json.loads(line))
         stdout.close()
         self._outbox.put(None)
-        self.process.kill()  # it closed its output: whatever it does now is of no use
-        code = self.process.wait()
+        try:
+            code = self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()  # it closed its output: whatever it does now is of no use
+            code = self.process.wait()
         self._owner.on_death(self, code)

@@ -49,6 +49,8 @@ class SileroDetector:
     def __init__(self) -> None:
         """Raises EngineError if the network is not installed."""
         self._network = _session()
+        self._context: Pcm
+        self._state: npt.NDArray[np.float32]
         self.reset()
 
     def probability(self, window: Pcm) -> float:
@@ -63,5 +65,5 @@ class SileroDetector:
 
     def reset(self) -> None:
         """Forget the past, after a gap in the audio."""
-        self._context: Pcm = np.zeros(CONTEXT, np.float32)
-        self._state: npt.NDArray[np.float32] = np.zeros(STATE_SHAPE, np.float32)
+        self._context = np.zeros(CONTEXT, np.float32)
+        self._state = np.zeros(STATE_SHAPE, np.float32)

@@ -135,6 +135,8 @@ def to_int16(pcm: npt.NDArray[np.float32], rate: int, target_rate: int, tempo: f
 
     Takes about 2 ms of CPU per second of audio with a tempo, less without: not for the event loop.
     """
+    if not len(pcm):
+        return np.zeros(0, np.int16)  # FFmpeg has no empty frames
     graph = av.filter.Graph()
     source = graph.add_abuffer(format="flt", sample_rate=rate, layout="mono", time_base=Fraction(1, rate))
     nodes = [source]
@@ -163,7 +165,8 @@ def to_ogg(pcm: npt.NDArray[np.float32], rate: int) -> bytes:
     with av.open(file, "w", format="ogg") as container:
         stream = container.add_stream("libopus", rate=CLOCK_RATE, layout="mono", options={"application": "voip"})
         stream.bit_rate = 32_000
-        frame = av.AudioFrame.from_ndarray(to_int16(pcm, rate, CLOCK_RATE)[None], "s16", "mono")
+        samples = to_int16(pcm, rate, CLOCK_RATE) if len(pcm) else np.zeros(FRAME, np.int16)
+        frame = av.AudioFrame.from_ndarray(samples[None], "s16", "mono")
         frame.sample_rate = CLOCK_RATE
         frame.pts = 0
         resampler = av.AudioResampler("s16", "mono", CLOCK_RATE, frame_size=FRAME)

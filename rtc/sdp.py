@@ -82,6 +82,8 @@ def admit(offer: str, max_slots: int) -> Admission:
         for needed in ("a=fingerprint:", "a=ice-ufrag:", "a=ice-pwd:"):  # aiortc would accept, and then fail silently
             if needed not in section and needed not in head:
                 raise BadOffer("bad_sdp", f"The offer has no {needed[:-1]} for m-line {index}: it is not WebRTC.")
+        if direction_line is None:
+            section += "a=sendrecv\r\n"  # RFC 8866 §6.7 takes it for granted, aiortc does not
         taken.append(_MDNS_CANDIDATE.sub("", section))
     if not taken:
         raise BadOffer("no_audio", "The offer has no audio we can use: it needs at least one m=audio with Opus.")

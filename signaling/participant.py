@@ -124,8 +124,8 @@ class Participant:
             await self._release(reason)
 
     async def _release(self, reason: str) -> None:
-        if not self._over.done():
-            self._over.set_result(reason)
+        self.end(reason)
+        self._interpreter.muted = True  # packets still come until the connection is closed
         self.room.leave(self, asyncio.get_running_loop().time())
         for member in people(self.room):
             member.send({"type": "participant.left", "participant": self.public()})

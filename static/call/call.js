@@ -1,8 +1,7 @@
 import { getIceServers, getRoom } from '../api.js';
 import { CaptionBook } from './captions.js';
-import { slotGain } from './gains.js';
+import { Hearing } from './hearing.js';
 import { Link } from './link.js';
-import { Mixer } from './mixer.js';
 import { Roster } from './roster.js';
 import { SpokenTracker } from './spoken.js';
 import { callStats } from './stats.js';
@@ -29,15 +28,12 @@ const TICK_MS = 100;
 export class Call extends EventTarget {
   #link;
   #microphone;
-  /** @type {Mixer} */
-  #mixer;
+  #hearing;
   #captions = new CaptionBook();
   #spoken = new SpokenTracker();
   #ticker = 0;
 
   roster = new Roster();
-  /** Per-person loudness, 1 = as it is. @type {Map<string, number>} */
-  volumes = new Map();
   /** @type {import('./link.js').LinkState} */
   state = 'connecting';
   /** @type {Engine | null} */
@@ -50,7 +46,7 @@ export class Call extends EventTarget {
     super();
     this.options = { ...options };
     this.#microphone = microphone;
-    this.#mixer = new Mixer(webAudio);
+    this.#hearing = new Hearing(this.roster, options.balance, webAudio);
     const url = new URL(`/v1/rooms/${encodeURIComponent(options.roomId)}/signal`, location.href);
     url.protocol = url.protocol.replace('http', 'ws');
     this.#link = new Link({
@@ -67,7 +63,7 @@ export class Call extends EventTarget {
           (error) => error.status === 404,
         ),
       receive: (message) => this.#receive(message),
-      adopt: (peer) => this.#mixer.attach(peer.slots()),
+      adopt: (peer) => this.#hearing.attach(peer.slots()),
       stateChanged: (state, problem) => this.#stateChanged(state, problem),
     });
   }
@@ -134,7 +130,7 @@ export class Call extends EventTarget {
       this.#spoken.clear();
       this.roster.interpreting.clear();
     }
-    this.#applyGains();
+    this.#hearing.apply();
   }
 
   /** @param {string} text */
@@ -145,28 +141,22 @@ export class Call extends EventTarget {
   /** @param {number} balance */
   setBalance(balance) {
     this.options.balance = balance;
-    this.#applyGains();
+    this.#hearing.setBalance(balance);
   }
 
   /** @param {string} participantId @param {number} volume 0 to 2 */
   setVolume(participantId, volume) {
-    this.volumes.set(participantId, volume);
-    this.#applyGains();
+    this.#hearing.setVolume(participantId, volume);
   }
 
   /** How loud somebody is now, in their own voice and in translation. @param {string} participantId */
   levels(participantId) {
-    const levels = { original: 0, translation: 0 };
-    if (participantId === this.participant?.id) return { ...levels, original: this.#microphone.level() };
-    for (const [mid, slot] of this.roster.slots) {
-      if (slot.participant_id !== participantId) continue;
-      levels[slot.variant] = Math.max(levels[slot.variant], this.#mixer.level(mid));
-    }
-    return levels;
+    if (participantId === this.participant?.id) return { original: this.#microphone.level(), translation: 0 };
+    return this.#hearing.levels(participantId);
   }
 
   async stats() {
-    return this.pc ? callStats(this.pc, this.roster.slots, (mid) => this.#mixer.level(mid)) : null;
+    return this.pc ? callStats(this.pc, this.roster.slots, (mid) => this.#hearing.level(mid)) : null;
   }
 
   #leaveNow = () => this.#link.leave();
@@ -216,7 +206,7 @@ export class Call extends EventTarget {
     this.#spoken.clear();
     this.#setEngine({ ...engine, state });
     this.#sayMuted();
-    this.#applyGains(new Set(this.roster.slots.keys()));
+    this.#hearing.apply(new Set(this.roster.slots.keys()));
     this.#emit('people');
     this.#emit('me');
   }
@@ -247,7 +237,7 @@ export class Call extends EventTarget {
 
   /** @param {import('./protocol.js').Slot[]} slots */
   #setSlots(slots) {
-    this.#applyGains(this.roster.setSlots(slots));
+    this.#hearing.apply(this.roster.setSlots(slots));
     this.#emit('people');
   }
 
@@ -260,7 +250,7 @@ export class Call extends EventTarget {
       this.#spoken.forget(participant_id);
       this.#showSpoken(participant_id, null);
     }
-    this.#applyGains();
+    this.#hearing.apply();
     this.#emit('people');
   }
 
@@ -272,7 +262,7 @@ export class Call extends EventTarget {
   }
 
   #tick() {
-    for (const { participantId, segmentId } of this.#spoken.poll((mid) => this.#mixer.rtpTime(mid))) {
+    for (const { participantId, segmentId } of this.#spoken.poll((mid) => this.#hearing.rtpTime(mid))) {
       this.#showSpoken(participantId, segmentId);
     }
     this.#emit('tick');
@@ -283,18 +273,6 @@ export class Call extends EventTarget {
     for (const caption of this.#captions.markSpoken(participantId, segmentId)) {
       this.#emit('caption', { caption, final: null });
     }
-  }
-
-  /** @param {ReadonlySet<string>} [abruptly] the mids that carry another voice than before */
-  #applyGains(abruptly = new Set()) {
-    const { interpreting } = this.roster;
-    const room = {
-      balance: this.options.balance,
-      volumes: this.volumes,
-      interpreting,
-      interpreted: this.roster.interpreted(),
-    };
-    for (const [mid, slot] of this.roster.slots) this.#mixer.setGain(mid, slotGain(slot, room), abruptly.has(mid));
   }
 
   #sayMuted() {
@@ -308,7 +286,7 @@ export class Call extends EventTarget {
     if (state !== 'left' && state !== 'lost') return;
     clearInterval(this.#ticker);
     window.removeEventListener('pagehide', this.#leaveNow);
-    this.#mixer.close();
+    this.#hearing.close();
     this.#microphone.close();
     this.#emit('ended', problem);
   }

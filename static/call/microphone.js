@@ -52,7 +52,7 @@ export class Microphone {
   async open(deviceId) {
     if (!navigator.mediaDevices) {
       throw new MicrophoneError(
-        'Browsers give the microphone only to secure pages: open this one over https or on localhost. You can also only listen.',
+        'Browsers give the microphone only to secure pages: use https or localhost. You can also only listen.',
       );
     }
     const audio = {
