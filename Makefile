@@ -9,8 +9,10 @@ export HOST PORT
 
 VENV := .venv
 # The first Python that runs and is new enough (a version manager's shim may be there and not run).
-PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+ifndef PYTHON
+PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+endif
 
 # GPL programs, used as subprocesses: the voice, and the translator with its language pairs.
 RUN_PACKAGES := espeak-ng apertium apertium-eng-spa apertium-eng-cat apertium-en-gl apertium-es-gl apertium-spa-cat \

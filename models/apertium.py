@@ -170,9 +170,11 @@ class Pipeline:
                 raise EOFError("the chain ended")
             answer += piece
         stream, _, rest = bytes(answer).partition(b"\0")
-        if rest:  # two answers to one request: whatever came next would belong to the wrong sentence
-            raise EOFError(f"{len(rest)} bytes too many")
-        return unescape(stream.decode("utf-8", "replace"))
+        # A program whose predecessor died ends what it had with a NUL too, as if that were an answer. And after two
+        # answers to one request, whatever came next would belong to the wrong sentence.
+        if rest or not _ENDED.search(written := stream.decode("utf-8", "replace")):
+            raise EOFError(f"no whole answer, or {len(rest)} bytes too many")
+        return unescape(written)
 
     def _start(self) -> None:
         before: subprocess.Popen[bytes] | None = None
