@@ -121,7 +121,7 @@ class Connection:
             if self._state is State.LEFT or participant.over:
                 await writer  # the last words
             elif not self._ws.closed:
-                with contextlib.suppress(TimeoutError):
+                with contextlib.suppress(TimeoutError, ConnectionError):
                     async with asyncio.timeout(1):
                         await self._flush(participant)
             writer.cancel()
@@ -170,7 +170,10 @@ class Connection:
         """Send what is in the outbox until the participant's life ends or another WebSocket takes over."""
         while participant.is_attached(self):
             participant.wake.clear()
-            await self._flush(participant)
+            try:
+                await self._flush(participant)
+            except ConnectionError:
+                return  # the reading loop ends as well, and whoever resumes is told again
             if participant.over:
                 break
             await participant.wake.wait()

@@ -1,0 +1,99 @@
+"""Our end and a stock aiortc peer, connected over loopback, with what arrives at the peer written down."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
+from aiortc.rtp import AnyRtcpPacket, RtpPacket
+
+from rtc.peer_connection import PeerConnection
+from rtc.transport import Packet
+
+PATIENCE = 20.0
+"""Seconds until a test that waits in vain is ended."""
+
+
+@dataclass
+class Pair:
+    """`ours` and `peer`, connected."""
+
+    ours: PeerConnection
+    peer: RTCPeerConnection
+    heard: list[Packet] = field(default_factory=list)
+    """What the microphone brought us."""
+    arrived: list[RtpPacket] = field(default_factory=list)
+    """What the peer got, whichever slot it came in."""
+    reports: list[AnyRtcpPacket] = field(default_factory=list)
+    """RTCP that the peer got."""
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until(self, look: Callable[[], Any]) -> Any:
+        """The first true answer of `look`, asked again at each piece of news."""
+        async with asyncio.timeout(PATIENCE):
+            while not (found := look()):
+                self.news.clear()
+                await self.news.wait()
+        return found
+
+    async def packets(self, count: int) -> list[RtpPacket]:
+        """The first `count` that the peer got."""
+        return list(await self.until(lambda: len(self.arrived) >= count and self.arrived[:count]))
+
+    def _record(self, target: Any, method: str, into: list[Any]) -> None:
+        """Write down what a method of the peer is called with."""
+        inner: Callable[..., Coroutine[Any, Any, None]] = getattr(target, method)
+
+        async def recorded(packet: Any, **rest: Any) -> None:
+            into.append(packet)
+            self.news.set()
+            await inner(packet, **rest)
+
+        setattr(target, method, recorded)
+
+
+def peer_with(
+    slots: int, microphone: MediaStreamTrack | None = None, direction: str | None = None
+) -> RTCPeerConnection:
+    """A stock peer with a microphone, if there is one, and receive-only m-lines."""
+    peer = RTCPeerConnection()
+    if microphone is not None:
+        peer.addTransceiver(microphone, direction=direction or ("sendonly" if slots else "sendrecv"))
+    for _ in range(slots):
+        peer.addTransceiver("audio", direction="recvonly")
+    return peer
+
+
+async def offer_of(peer: RTCPeerConnection) -> str:
+    """Its offer, with its candidates."""
+    await peer.setLocalDescription(await peer.createOffer())
+    return str(peer.localDescription.sdp)
+
+
+@contextlib.asynccontextmanager
+async def connected(peer: RTCPeerConnection, max_slots: int = 8) -> AsyncIterator[Pair]:
+    """Both ends up; both closed at the end."""
+    heard: list[Packet] = []
+    news = asyncio.Event()
+
+    def on_packet(packet: Packet) -> None:
+        heard.append(packet)
+        news.set()
+
+    async with PeerConnection([], max_slots, on_packet) as ours:
+        pair = Pair(ours, peer, heard=heard, news=news)
+        try:
+            answer, _ = await ours.accept(await offer_of(peer))
+            for transceiver in peer.getTransceivers():
+                pair._record(transceiver.receiver, "_handle_rtp_packet", pair.arrived)
+                pair._record(transceiver.receiver, "_handle_rtcp_packet", pair.reports)
+                pair._record(transceiver.sender, "_handle_rtcp_packet", pair.reports)
+            peer.on("connectionstatechange", news.set)
+            ours._pc.on("connectionstatechange", news.set)
+            await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+            await pair.until(lambda: peer.connectionState == ours.state == "connected")
+            yield pair
+        finally:
+            await peer.close()

@@ -1,0 +1,124 @@
+"""From packets to windows of PCM."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from models.base import SPEECH_RATE, VAD_WINDOW
+from rtc.inbound import MAX_WINDOWS, Inbound
+from rtc.opus import FRAME, Encoder
+from rtc.stats import Stats
+from rtc.transport import Packet
+
+
+def tone(seconds: float, hertz: float = 440.0, rate: int = 48_000) -> np.ndarray:
+    return (8000 * np.sin(2 * np.pi * hertz * np.arange(round(rate * seconds)) / rate)).astype(np.int16)
+
+
+def packets(pcm: np.ndarray, rate: int = 48_000, first: int = 65_530) -> list[Packet]:
+    """20 ms each, the sequence number about to wrap."""
+    encoder = Encoder(rate, expected_loss=20)
+    size = encoder.frame_samples
+    return [
+        Packet(5, (first + index) & 0xFFFF, index * FRAME, 0, encoder.encode(pcm[index * size : (index + 1) * size]))
+        for index in range(len(pcm) // size)
+    ]
+
+
+async def drain(inbound: Inbound) -> np.ndarray:
+    """Everything that is there."""
+    windows = []
+    while (window := await inbound.window(0)) is not None:
+        assert window.shape == (VAD_WINDOW,) and window.dtype == np.float32
+        windows.append(window)
+    return np.concatenate(windows) if windows else np.zeros(0, np.float32)
+
+
+def pitch(pcm: np.ndarray) -> float:
+    return float(np.argmax(np.abs(np.fft.rfft(pcm * np.hanning(len(pcm))))) * SPEECH_RATE / len(pcm))
+
+
+async def test_speech_comes_at_the_models_rate() -> None:
+    """48 kHz Opus becomes 16 kHz float in [-1, 1]: the same tone, the same loudness, the same length."""
+    inbound = Inbound(Stats())
+    for packet in packets(tone(2.0)):
+        inbound.push(packet)
+    pcm = await drain(inbound)
+    assert len(pcm) == 2 * SPEECH_RATE // VAD_WINDOW * VAD_WINDOW
+    assert pitch(pcm[SPEECH_RATE:]) == pytest.approx(440, abs=5)
+    assert np.abs(pcm[SPEECH_RATE:]).max() == pytest.approx(8000 / 32768, rel=0.1)
+
+
+async def test_the_level_is_that_of_the_last_window() -> None:
+    """A tone of a quarter of full scale is at -15 dBFS; before any sound it is very low."""
+    inbound = Inbound(Stats())
+    assert inbound.level < -100
+    for packet in packets(tone(0.5)):
+        inbound.push(packet)
+    assert inbound.level == pytest.approx(20 * np.log10(8000 / 32768 / np.sqrt(2)), abs=1)
+
+
+async def test_losses_do_not_shorten_time_and_the_tone_goes_on() -> None:
+    """Every tenth packet is lost: the length is that of what was said, and the copy in the next packet fills in."""
+    inbound = Inbound(Stats())
+    sent = packets(tone(2.0))
+    for index, packet in enumerate(sent):
+        if index % 10 != 5:
+            inbound.push(packet)
+    pcm = await drain(inbound)
+    assert len(pcm) == 2 * SPEECH_RATE // VAD_WINDOW * VAD_WINDOW
+    blocks = pcm[SPEECH_RATE // 2 :].reshape(-1)[: 40 * 320].reshape(40, 320)
+    assert np.sqrt(np.square(blocks).mean(axis=1)).min() > 0.02  # silence would be 0, the tone is 0.17
+    assert inbound.concealed == 0
+
+
+async def test_a_long_hole_is_concealed_and_counted() -> None:
+    """Five packets lost: four made up, one from the copy."""
+    inbound = Inbound(Stats())
+    for index, packet in enumerate(packets(tone(0.5))):
+        if not 10 <= index < 15:
+            inbound.push(packet)
+    assert inbound.concealed == 4
+
+
+async def test_garbage_is_counted_and_passes() -> None:
+    """Packets that are no Opus neither raise nor stop what comes after."""
+    inbound = Inbound(Stats())
+    sent = packets(tone(1.0))
+    for index, packet in enumerate(sent):
+        payload = b"\xff\xff\xff" if index in (3, 4) else packet.payload
+        inbound.push(Packet(packet.ssrc, packet.sequence, packet.timestamp, 0, payload))
+    assert inbound.undecodable == 2
+    assert len(await drain(inbound)) >= 0.9 * SPEECH_RATE
+
+
+async def test_the_oldest_windows_go_when_nobody_reads() -> None:
+    """A microphone cannot be paused: at most three seconds wait, what went is counted, the newest is there."""
+    stats = Stats()
+    inbound = Inbound(stats)
+    for packet in packets(np.concatenate([tone(4.0, 300.0), tone(1.0, 900.0)])):
+        inbound.push(packet)
+    assert stats.windows_dropped == 5 * SPEECH_RATE // VAD_WINDOW - MAX_WINDOWS
+    pcm = await drain(inbound)
+    assert len(pcm) == MAX_WINDOWS * VAD_WINDOW
+    assert pitch(pcm[-SPEECH_RATE // 2 :]) == pytest.approx(900, abs=10)
+
+
+async def test_no_packets_is_none_after_patience() -> None:
+    """The reader can count time that nobody fills."""
+    assert await Inbound(Stats()).window(0.01) is None
+
+
+async def test_a_reader_wakes_when_a_window_is_whole() -> None:
+    """Two packets are 40 ms, more than the 32 of a window."""
+    inbound = Inbound(Stats())
+    first, second = packets(tone(0.04))
+    async with asyncio.TaskGroup() as tasks:
+        reader = tasks.create_task(inbound.window(None))
+        await asyncio.sleep(0)
+        inbound.push(first)
+        await asyncio.sleep(0)
+        assert not reader.done()
+        inbound.push(second)
+    assert len(reader.result()) == VAD_WINDOW  # type: ignore[arg-type]

@@ -1,0 +1,164 @@
+"""One mix for a client with one m-line."""
+
+import numpy as np
+import pytest
+
+from rtc.mixer import DUCKED, FRAME_SAMPLES, MAX_WAITING, PREFILL, Mixer, MixInput
+from rtc.opus import FRAME, Decoder, Encoder
+from rtc.playout import PTIME, VOICE_RATE
+from rtc.slots import StreamKey
+from rtc.transport import Packet
+from tests.rtc.outlets import Recorder
+
+SILENT_FRAME = Encoder(VOICE_RATE).encode(np.zeros(FRAME_SAMPLES, np.int16))
+
+
+def tone(hertz: float, frames: int, amplitude: float = 6000.0) -> list[Packet]:
+    encoder = Encoder(VOICE_RATE)
+    time = np.arange(frames * FRAME_SAMPLES) / VOICE_RATE
+    pcm = (amplitude * np.sin(2 * np.pi * hertz * time)).astype(np.int16).reshape(frames, FRAME_SAMPLES)
+    return [Packet(1, number, number * FRAME, 0, encoder.encode(frame)) for number, frame in enumerate(pcm)]
+
+
+class Listener:
+    """A mixer, the slot it sends into, and what is heard there."""
+
+    def __init__(self, voices: int = 4) -> None:
+        self.slot = Recorder("0")
+        self.mixer = Mixer(self.slot, voices)  # type: ignore[arg-type]
+        self.inputs = list(self.mixer.inputs.values())
+        self._now = 500.0
+
+    def tick(self, count: int = 1) -> None:
+        for _ in range(count):
+            self._now += PTIME
+            self.mixer.tick(self._now)
+
+    def hear(self) -> np.ndarray:
+        """Everything sent, decoded."""
+        decoder = Decoder(VOICE_RATE)
+        return np.concatenate([decoder.decode(packet.payload) for packet in self.slot.heard]).astype(float)
+
+
+def loudness(pcm: np.ndarray, hertz: float) -> float:
+    """Amplitude of that tone."""
+    time = np.arange(len(pcm)) / VOICE_RATE
+    return float(2 * np.abs(np.mean(pcm * np.exp(-2j * np.pi * hertz * time))))
+
+
+def test_silence_sends_nothing() -> None:
+    """Nobody speaks: no packets, no CPU."""
+    listener = Listener()
+    listener.tick(10)
+    assert listener.slot.heard == []
+
+
+def test_voices_are_heard_together() -> None:
+    """Two tones in, both out, with numbers and times of one stream."""
+    listener = Listener()
+    for index, voice in enumerate(listener.inputs[:2]):
+        voice.carry(StreamKey(f"p{index}", "original", "en"))
+    for first, second in zip(tone(400, 50), tone(900, 50), strict=True):
+        listener.inputs[0].send(first, 0.0)
+        listener.inputs[1].send(second, 0.0)
+        listener.tick()
+    heard = listener.hear()[VOICE_RATE // 2 :]
+    assert loudness(heard, 400) == pytest.approx(6000, rel=0.2)
+    assert loudness(heard, 900) == pytest.approx(6000, rel=0.2)
+    assert set(np.diff([packet.sequence for packet in listener.slot.heard])) == {1}
+    assert set(np.diff([packet.timestamp for packet in listener.slot.heard])) == {FRAME}
+
+
+def test_the_original_is_ducked_while_its_translation_speaks() -> None:
+    """By 15 dB, and only that person's; others stay as loud as they are."""
+    listener = Listener()
+    keys = [
+        StreamKey("ana", "original", "es"),
+        StreamKey("ana", "translation", "en"),
+        StreamKey("bob", "original", "en"),
+    ]
+    voices = [tone(400, 60), tone(650, 60), tone(900, 60)]
+    for voice, key in zip(listener.inputs, keys, strict=False):
+        voice.carry(key)
+    for frames in zip(*voices, strict=True):
+        for voice, frame in zip(listener.inputs, frames, strict=False):
+            voice.send(frame, 0.0)
+        listener.tick()
+    heard = listener.hear()[VOICE_RATE // 2 :]
+    assert loudness(heard, 400) == pytest.approx(6000 * DUCKED, rel=0.35)
+    assert loudness(heard, 650) == pytest.approx(6000, rel=0.2)
+    assert loudness(heard, 900) == pytest.approx(6000, rel=0.2)
+
+
+def test_after_the_translation_the_original_comes_back() -> None:
+    """Step by step, at its own loudness."""
+    listener = Listener()
+    original, translation = listener.inputs[:2]
+    original.carry(StreamKey("ana", "original", "es"))
+    translation.carry(StreamKey("ana", "translation", "en"))
+    short = tone(650, 20)
+    for number, frame in enumerate(tone(400, 100)):
+        original.send(frame, 0.0)
+        if number < len(short):
+            translation.send(short[number], 0.0)
+        listener.tick()
+    assert loudness(listener.hear()[-VOICE_RATE // 2 :], 400) == pytest.approx(6000, rel=0.2)
+
+
+def test_loud_voices_are_clipped_not_wrapped() -> None:
+    """Four people who shout are loud, not noise: the strongest tones stay the ones that were said."""
+    listener = Listener()
+    voices = [tone(hertz, 40, amplitude=30_000) for hertz in (300, 300, 300, 300)]
+    for frames in zip(*voices, strict=True):
+        for voice, frame in zip(listener.inputs, frames, strict=True):
+            voice.send(frame, 0.0)
+        listener.tick()
+    heard = listener.hear()[VOICE_RATE // 4 :]
+    assert loudness(heard, 300) > 30_000
+
+
+def test_a_voice_waits_for_two_frames() -> None:
+    """40 ms against jitter; after running dry it waits again."""
+    voice = MixInput("0")
+    packets = tone(400, 6)
+    voice.send(packets[0], 0.0)
+    assert voice.take() is None
+    for packet in packets[1:PREFILL]:
+        voice.send(packet, 0.0)
+    assert [voice.take() is not None for _ in range(PREFILL)] == [True] * PREFILL
+    assert voice.take() is None
+    voice.send(packets[PREFILL], 0.0)
+    assert voice.take() is None
+
+
+def test_a_burst_does_not_put_the_mix_behind() -> None:
+    """At most 200 ms wait; the oldest go, and are counted."""
+    voice = MixInput("0")
+    for packet in tone(400, 3 * MAX_WAITING):
+        voice.send(packet, 0.0)
+    frames = 0
+    while voice.take() is not None:
+        frames += 1
+    assert frames == MAX_WAITING and voice.dropped == 2 * MAX_WAITING
+
+
+def test_another_voice_begins_with_nothing_of_the_last() -> None:
+    """What was left of it is forgotten."""
+    voice = MixInput("0")
+    for packet in tone(400, 5):
+        voice.send(packet, 0.0)
+    voice.carry(StreamKey("bob", "translation", "en"))
+    assert voice.take() is None and (voice.group, voice.ducks) == ("bob", True)
+
+
+def test_garbage_is_counted_and_silent() -> None:
+    """Packets that are no Opus, and empty ones, break nothing."""
+    voice = MixInput("0")
+    voice.send(Packet(1, 1, 0, 0, b"\xff\xff\xff"), 0.0)
+    voice.send(Packet(1, 2, 0, 0, b""), 0.0)
+    assert voice.take() is None and voice.dropped == 1
+
+
+def test_in_a_mix_no_rtp_time_belongs_to_a_voice() -> None:
+    """Captions for thin clients come without one."""
+    assert MixInput("0").rtp_time(1, 1.0) is None

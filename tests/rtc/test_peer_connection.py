@@ -1,0 +1,213 @@
+"""One client's media connection, from a bad offer to the end."""
+
+import asyncio
+import random
+import re
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+from aiortc import RTCPeerConnection
+
+from rtc.opus import FRAME, Encoder
+from rtc.peer_connection import MediaFailed, PeerConnection
+from rtc.sdp import BadOffer
+from rtc.slots import StreamKey
+from rtc.stream import Stream
+from rtc.transport import Packet, SlotSender
+from tests.client import WavMicrophone
+from tests.rtc.loopback import connected, offer_of, peer_with
+
+GOOD = "candidate:1 1 udp 2130706431 192.0.2.50 50000 typ host"
+
+
+@pytest.fixture
+async def ours() -> AsyncIterator[PeerConnection]:
+    async with PeerConnection([], 4, lambda packet: None) as connection:
+        yield connection
+
+
+async def real_offer(slots: int = 2) -> str:
+    peer = peer_with(slots, WavMicrophone())
+    offer = await offer_of(peer)
+    await peer.close()
+    return offer
+
+
+async def test_an_answer_takes_microphone_and_slots(ours: PeerConnection) -> None:
+    """Opus alone, our candidates in it, receiving from the microphone and sending into the slots."""
+    answer, admission = await ours.accept(await real_offer(slots=2))
+    sections = re.split(r"^(?=m=)", answer, flags=re.MULTILINE)[1:]
+    assert (admission.microphone, admission.slots) == ("0", ("1", "2"))
+    assert [re.search(r"^a=(sendonly|recvonly)\r$", s, re.MULTILINE)[1] for s in sections] == [  # type: ignore[index]
+        "recvonly",
+        "sendonly",
+        "sendonly",
+    ]
+    assert all(len(s.splitlines()[0].split()) == 4 for s in sections), "one payload type each"
+    assert all("opus/48000/2" in s and "useinbandfec=1" in s for s in sections)
+    assert "a=candidate:" in sections[0]
+    assert not re.search(r"(?<!\r)\n", answer)
+    assert list(ours.slots) == ["1", "2"] and ours.microphone is not None
+
+
+async def test_video_is_rejected_and_audio_taken(ours: PeerConnection) -> None:
+    """In the answer it stands in its place, with port 0; the peer takes that answer."""
+    peer = RTCPeerConnection()
+    peer.addTransceiver("video", direction="sendrecv")
+    peer.addTransceiver(WavMicrophone(), direction="sendonly")
+    peer.addTransceiver("audio", direction="recvonly")
+    answer, admission = await ours.accept(await offer_of(peer))
+    assert admission.video
+    ports = re.findall(r"^m=(\w+) (\d+)", answer, re.MULTILINE)
+    assert [kind for kind, _ in ports] == ["video", "audio", "audio"]
+    assert [port == "0" for _, port in ports] == [True, False, False]
+    await peer.close()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement"),
+    [
+        (r"a=setup:\w+\r\n", ""),
+        (r"a=setup:\w+", "a=setup:sideways"),
+        (r"a=ice-.*\r\n", ""),
+        (r"a=fingerprint:.*\r\n", ""),
+        (r"a=rtcp-mux\r\n", ""),
+        (r"m=audio \d+", "m=audio nowhere"),
+        (r"a=candidate:.*", "a=candidate:nonsense"),
+        (r"opus/48000/2", "opus/banana"),
+        (r"a=mid:\d", "a=mid:same"),
+        (r"\A(.|\n|\r)*\Z", "v=0\r\n"),
+        (r"\A(.|\n|\r)*\Z", "\N{SNOWMAN}" * 1000),
+    ],
+)
+async def test_offers_that_cannot_be_answered(ours: PeerConnection, pattern: str, replacement: str) -> None:
+    """Each a BadOffer with a sentence; the connection can still be closed."""
+    offer = re.sub(pattern, replacement, await real_offer())
+    with pytest.raises(BadOffer) as refused:
+        await ours.accept(offer)
+    assert refused.value.code in ("bad_sdp", "no_audio") and str(refused.value).endswith(".")
+
+
+@pytest.mark.parametrize("seed", range(25))
+async def test_a_damaged_offer_is_answered_or_refused(ours: PeerConnection, seed: int) -> None:
+    """Lines lost, doubled, shuffled or garbled on the way: an answer or BadOffer, nothing else."""
+    chance = random.Random(seed)
+    lines = (await real_offer()).splitlines()
+    for _ in range(chance.randint(1, 6)):
+        place = chance.randrange(1, len(lines))
+        match chance.randrange(4):
+            case 0:
+                del lines[place]
+            case 1:
+                lines.insert(chance.randrange(1, len(lines)), lines[place])
+            case 2:
+                lines[place] = lines[place][: chance.randrange(len(lines[place]) + 1)]
+            case _:
+                lines[place] = lines[place].replace(chance.choice("0123456789:/ ="), chance.choice("9-x\u00e9 "))
+    try:
+        answer, _ = await ours.accept("\r\n".join(lines) + "\r\n")
+    except BadOffer:
+        return
+    assert answer.startswith("v=0")
+
+
+async def test_hidden_addresses_are_ignored(ours: PeerConnection) -> None:
+    """Trickled mDNS candidates would only cost a second each; ICE finds the peer without them."""
+    await ours.accept(await real_offer())
+    async with asyncio.timeout(0.9):  # what aioice would wait for one
+        await ours.add_candidate(GOOD.replace("192.0.2.50", "0b5ad1b1-7f6a-4a43-9a7c.local"), "0", 0)
+
+
+async def test_candidates_and_their_end_are_taken(ours: PeerConnection) -> None:
+    """With or without their prefix; an empty one ends them, and what comes then is harmless."""
+    await ours.accept(await real_offer())
+    await ours.add_candidate(GOOD, "0", 0)
+    await ours.add_candidate(GOOD.removeprefix("candidate:").replace(".50", ".51"), "0", None)
+    await ours.add_candidate("", None, None)
+    await ours.add_candidate(GOOD.replace(".50", ".52"), "0", 0)
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        "candidate:",
+        "hello",
+        "candidate:1 1 udp",
+        "candidate:1 x udp 1 192.0.2.1 1 typ host",
+        "candidate:1 1 udp 1 192.0.2.1 port typ host",
+        "candidate:1 1 udp 1 192.0.2.1 99999999 typ host",
+        "candidate:1 1 udp 1 192.0.2.1 0 typ host",
+        "candidate:1 1 udp 1 192.0.2.1 -5 typ host",
+        "candidate:1 1 udp 1 192.0.2.1 5 typ srflx raddr 1.2.3.4 rport x",
+        "\x00" * 100,
+    ],
+)
+async def test_junk_is_no_candidate(ours: PeerConnection, junk: str) -> None:
+    """ValueError with a sentence."""
+    await ours.accept(await real_offer())
+    with pytest.raises(ValueError, match=r"\.$"):
+        await ours.add_candidate(junk, "0", 0)
+
+
+async def test_a_candidate_belongs_somewhere(ours: PeerConnection) -> None:
+    """One that names no m-line is refused; one of an m-line that we rejected is ignored."""
+    await ours.accept(await real_offer())
+    with pytest.raises(ValueError, match="sdpMid"):
+        await ours.add_candidate(GOOD, None, None)
+    await ours.add_candidate(GOOD, "no-such-mid", None)
+
+
+async def test_a_client_that_never_connects_is_a_failure(ours: PeerConnection) -> None:
+    """It says so, in words for the person, instead of waiting for ever."""
+    await ours.accept(await real_offer())
+    with pytest.raises(MediaFailed, match="firewall"):
+        await ours.run(connect_timeout=0.05)
+
+
+async def test_a_client_that_hangs_up_is_a_failure() -> None:
+    """`run` ends when the other end does."""
+    async with connected(peer_with(1, WavMicrophone())) as pair, asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(expect_failure(pair.ours))
+        await pair.peer.close()
+        async with asyncio.timeout(10):
+            await running
+        assert pair.ours.state == "closed"
+
+
+async def expect_failure(connection: PeerConnection) -> None:
+    with pytest.raises(MediaFailed, match="broke"):
+        await connection.run(5)
+
+
+async def test_close_ends_run(ours: PeerConnection) -> None:
+    """Whoever waits in `run` learns it."""
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(expect_failure(ours))
+        await asyncio.sleep(0)
+        await ours.close()
+        async with asyncio.timeout(10):
+            await waiting
+
+
+async def test_a_thin_client_gets_one_mix() -> None:
+    """With a single m-line both ways, voices are places in a mix, and what they say arrives in the one stream."""
+    peer = peer_with(0, WavMicrophone())
+    async with connected(peer, max_slots=3) as pair, asyncio.TaskGroup() as tasks:
+        assert len(pair.ours.slots) == 3
+        assert {outlet.mid for outlet in pair.ours.slots.values()} == {"0"}
+        assert not any(isinstance(outlet, SlotSender) for outlet in pair.ours.slots.values())
+        running = tasks.create_task(pair.ours.run(5))
+        stream = Stream(StreamKey("ana", "original", "es"))
+        stream.attach(next(iter(pair.ours.slots.values())))
+        for packet in tone_packets(10):
+            stream.send(packet, 1.0)
+        arrived = await pair.packets(10)
+        assert len({one.ssrc for one in arrived}) == 1
+        running.cancel()
+
+
+def tone_packets(count: int) -> list[Packet]:
+    encoder = Encoder(24_000)
+    pcm = (8000 * np.sin(2 * np.pi * 440 * np.arange(count * 480) / 24_000)).astype(np.int16)
+    return [Packet(1, number, number * FRAME, 0, encoder.encode(pcm[number * 480 :][:480])) for number in range(count)]

@@ -1,0 +1,217 @@
+"""Which m-lines are taken, which rejected, and that no text whatsoever breaks the sorting."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtc.sdp import MAX_SECTIONS, Admission, BadOffer, admit, complete, is_mdns
+
+CRLF = "\r\n"
+HEAD = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "t=0 0"]
+SECURITY = ["a=ice-ufrag:ABCD", "a=ice-pwd:0123456789abcdef01234567", "a=fingerprint:sha-256 00:11:22:33"]
+
+
+def audio(mid: str, direction: str = "recvonly", codec: str = "opus/48000/2", port: int = 9) -> list[str]:
+    return [
+        f"m=audio {port} UDP/TLS/RTP/SAVPF 111 0",
+        "c=IN IP4 0.0.0.0",
+        f"a=mid:{mid}",
+        f"a={direction}",
+        f"a=rtpmap:111 {codec}",
+        *SECURITY,
+        "a=candidate:1 1 udp 2113937151 0b5ad1b1-7f6a-4a43-9a7c.local 50000 typ host",
+        "a=candidate:2 1 udp 2113937151 192.0.2.7 50001 typ host",
+    ]
+
+
+def video(mid: str) -> list[str]:
+    return ["m=video 9 UDP/TLS/RTP/SAVPF 96", "c=IN IP4 0.0.0.0", f"a=mid:{mid}", "a=sendrecv", "a=rtpmap:96 VP8/90000"]
+
+
+def data(mid: str) -> list[str]:
+    return ["m=application 9 UDP/DTLS/SCTP webrtc-datachannel", "c=IN IP4 0.0.0.0", f"a=mid:{mid}", "a=sctp-port:5000"]
+
+
+def offer(*sections: list[str], bundle: str | None = None) -> str:
+    mids = [line[6:] for section in sections for line in section if line.startswith("a=mid:")]
+    group = " ".join(mids) if bundle is None else bundle
+    return CRLF.join([*HEAD, f"a=group:BUNDLE {group}", *(line for section in sections for line in section), ""])
+
+
+def answer_to(admission: Admission) -> str:
+    """As aiortc makes it: the m-lines it was shown, in their order."""
+    mids = re.findall(r"^a=mid:(\S+)", admission.offer, re.MULTILINE)
+    lines = [*HEAD, f"a=group:BUNDLE {' '.join(mids)}"]
+    for mid in mids:
+        lines += ["m=audio 40000 UDP/TLS/RTP/SAVPF 111", f"a=mid:{mid}", "a=rtpmap:111 opus/48000/2", "a=setup:active"]
+    return CRLF.join([*lines, ""])
+
+
+def m_lines(sdp: str) -> list[tuple[str, str]]:
+    """(mid, port) of every m-line, in order."""
+    sections = re.split(r"^(?=m=)", sdp, flags=re.MULTILINE)[1:]
+    return [(re.search(r"a=mid:(\S+)", s)[1], s.split()[1]) for s in sections]  # type: ignore[index]
+
+
+def test_microphone_and_slots_in_the_order_of_the_offer() -> None:
+    """The first sending m-line is the microphone, the receiving ones behind it are slots."""
+    admission = admit(offer(audio("0", "sendonly"), audio("1"), audio("2", "sendrecv")), max_slots=8)
+    assert (admission.microphone, admission.duplex, admission.slots) == ("0", False, ("1", "2"))
+    assert admission.rejected == () and not admission.video
+
+
+def test_thin_client_sends_and_receives_on_one_m_line() -> None:
+    """A single sendrecv m-line is a microphone on which the client wants to hear, too."""
+    admission = admit(offer(audio("a", "sendrecv")), max_slots=8)
+    assert (admission.microphone, admission.duplex, admission.slots) == ("a", True, ())
+
+
+def test_without_direction_an_m_line_is_sendrecv() -> None:
+    """RFC 8866 §6.7: no direction attribute means sendrecv."""
+    bare = [line for line in audio("0", "sendrecv") if line != "a=sendrecv"]
+    assert admit(offer(bare), max_slots=8).duplex
+
+
+def test_who_only_listens_has_no_microphone() -> None:
+    """Receiving m-lines alone make a listener."""
+    admission = admit(offer(audio("0"), audio("1")), max_slots=8)
+    assert (admission.microphone, admission.slots) == (None, ("0", "1"))
+
+
+def test_rejected_m_lines_stay_at_their_index_with_port_0() -> None:
+    """Video, data, codecs we do not have, slots beyond the limit and refused ports come back rejected, in place."""
+    sections = [
+        video("v"),
+        audio("mic", "sendonly"),
+        data("d"),
+        audio("g711", codec="PCMA/8000"),
+        audio("s1"),
+        audio("gone", port=0),
+        audio("s2"),
+        audio("second-mic", "sendonly"),
+        audio("idle", "inactive"),
+        audio("too-many"),
+    ]
+    admission = admit(offer(*sections), max_slots=2)
+    assert admission.video
+    assert (admission.microphone, admission.slots) == ("mic", ("s1", "s2"))
+    answer = complete(answer_to(admission), admission)
+    taken = {"mic", "s1", "s2"}
+    expected = [(re.search(r"a=mid:(\S+)", CRLF.join(s))[1]) for s in sections]  # type: ignore[index]
+    assert m_lines(answer) == [(mid, "40000" if mid in taken else "0") for mid in expected]
+
+
+def test_rejections_keep_kind_protocol_and_formats() -> None:
+    """RFC 3264 §6: the m-line of a rejection is the offer's, but for the port."""
+    admission = admit(offer(video("v"), audio("0", "sendonly"), data("d")), max_slots=1)
+    answer = complete(answer_to(admission), admission)
+    assert "m=video 0 UDP/TLS/RTP/SAVPF 96\r\n" in answer
+    assert "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\n" in answer
+
+
+def test_every_line_of_the_answer_ends_with_crlf() -> None:
+    """RFC 8866 §5; the line we add about Opus is no exception."""
+    admission = admit(offer(audio("0", "sendonly"), video("v"), audio("1")), max_slots=1)
+    answer = complete(answer_to(admission), admission)
+    assert not re.search(r"(?<!\r)\n|\r(?!\n)", answer)
+    assert answer.endswith(CRLF)
+
+
+def test_every_opus_m_line_asks_for_fec() -> None:
+    """Browsers send in-band FEC only where the answer's fmtp asks for it (RFC 7587 §6.1)."""
+    admission = admit(offer(audio("0", "sendonly"), audio("1"), video("v")), max_slots=4)
+    sections = re.split(r"^(?=m=)", complete(answer_to(admission), admission), flags=re.MULTILINE)[1:]
+    assert ["a=fmtp:111 minptime=10;useinbandfec=1" in s.split(CRLF) for s in sections] == [True, True, False]
+
+
+@pytest.mark.parametrize("group", ["v 0 x 1 2", "2 1 0", "0 0 1 2 2", "nobody 2 1 0"])
+def test_bundle_lists_the_taken_in_their_order(group: str) -> None:
+    """Rejected and unknown mids leave the group; what is left is in the order of the m-lines, each once."""
+    admission = admit(offer(video("v"), audio("0", "sendonly"), audio("1"), data("x"), audio("2"), bundle=group), 4)
+    assert "a=group:BUNDLE 0 1 2" in admission.offer.splitlines()
+
+
+def test_mdns_candidates_are_removed() -> None:
+    """Hidden addresses cannot be resolved here; the others stay."""
+    admission = admit(offer(audio("0", "sendonly"), audio("1")), max_slots=4)
+    assert ".local" not in admission.offer
+    assert admission.offer.count("192.0.2.7") == 2
+
+
+def test_bare_line_feeds_are_read() -> None:
+    """Offers written by hand end lines with LF."""
+    assert admit(offer(audio("0", "sendonly"), audio("1")).replace(CRLF, "\n"), max_slots=4).slots == ("1",)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "bad_sdp"),
+        ("hello", "bad_sdp"),
+        ("v=1\r\n", "bad_sdp"),
+        (offer(), "no_audio"),
+        (offer(video("0")), "no_audio"),
+        (offer(data("0")), "no_audio"),
+        (offer(audio("0", "inactive")), "no_audio"),
+        (offer(audio("0", codec="PCMU/8000")), "no_audio"),
+        (offer(audio("0"), audio("0")), "bad_sdp"),
+        (offer(audio("0", "sendonly"), ["m=audio 9 UDP/TLS/RTP/SAVPF 111", "a=sendonly"]), "bad_sdp"),
+        (offer(["m=audio", "a=mid:0"]), "bad_sdp"),
+        (offer(*(audio(str(n)) for n in range(200))), "bad_sdp"),
+        *((offer([line for line in audio("0") if line != missing]), "bad_sdp") for missing in SECURITY),
+    ],
+)
+def test_offers_that_cannot_be_answered(text: str, code: str) -> None:
+    """Refused as a whole, with a stable code and a sentence."""
+    with pytest.raises(BadOffer) as refused:
+        admit(text, max_slots=8)
+    assert refused.value.code == code
+    assert str(refused.value).endswith(".")
+
+
+def test_what_the_whole_session_says_holds_for_every_m_line() -> None:
+    """Firefox names its fingerprint once, above the m-lines."""
+    bare = [line for line in audio("0", "sendonly") if line not in SECURITY]
+    text = offer(bare).replace("t=0 0\r\n", CRLF.join(["t=0 0", *SECURITY, ""]))
+    assert admit(text, max_slots=4).microphone == "0"
+
+
+def test_as_many_m_lines_as_are_read_at_most() -> None:
+    """At the limit the offer is still sorted."""
+    admission = admit(offer(*(audio(str(n)) for n in range(MAX_SECTIONS))), max_slots=3)
+    assert len(admission.slots) == 3 and len(admission.rejected) == MAX_SECTIONS - 3
+
+
+lines = st.sampled_from(
+    [line for make in (video, data) for line in make("1")] + audio("0") + [f"a=mid:{n}" for n in range(3)] + HEAD
+)
+
+
+@given(st.one_of(st.text(), st.lists(st.one_of(lines, st.text(max_size=12))).map(lambda x: "v=0\r\n" + CRLF.join(x))))
+def test_any_text_is_sorted_or_refused(text: str) -> None:
+    """Whatever comes, the answer is an admission that can be completed, or BadOffer: nothing else."""
+    try:
+        admission = admit(text, max_slots=2)
+    except BadOffer:
+        return
+    assert len(admission.slots) <= 2
+    answer = complete(answer_to(admission), admission)
+    assert len(m_lines(answer)) == len(admission.slots) + len(admission.rejected) + (admission.microphone is not None)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "hidden"),
+    [
+        ("candidate:1 1 udp 2113937151 0b5ad1b1.local 50000 typ host", True),
+        ("candidate:1 1 udp 2113937151 0B5AD1B1.LOCAL 50000 typ host", True),
+        ("candidate:1 1 udp 2113937151 192.0.2.7 50000 typ host", False),
+        ("candidate:1 1 udp 1 local 1 typ host", False),
+        ("", False),
+        (".local", False),
+    ],
+)
+def test_mdns_candidates_are_known(candidate: str, hidden: bool) -> None:
+    """By the address, not by anything else in the line."""
+    assert is_mdns(candidate) is hidden

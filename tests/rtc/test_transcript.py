@@ -1,0 +1,62 @@
+"""What was said, as data, as text and as subtitles."""
+
+from rtc.transcript import MAX_ENTRIES, Entry, TranscriptLog, as_text, as_webvtt
+
+
+def entry(text: str = "Hola.", start: int = 0, end: int = 0, name: str = "Ana", utterance: str = "u") -> Entry:
+    return Entry("speech", "seg", utterance, "p", name, "es", text, start, end)
+
+
+def test_words_in_a_language() -> None:
+    """As said, as translated, or not at all."""
+    one = entry()
+    one.translations["en"] = "Hello."
+    assert [one.in_language(code) for code in ("es", "en", "fr")] == ["Hola.", "Hello.", None]
+
+
+def test_an_utterance_is_found_with_all_its_segments_in_order() -> None:
+    """By its id; an unknown one has none."""
+    log = TranscriptLog()
+    for text, utterance in (("a", "1"), ("b", "2"), ("c", "1")):
+        log.add(entry(text, utterance=utterance))
+    assert [found.text for found in log.utterance("1")] == ["a", "c"]
+    assert log.utterance("3") == []
+    assert [found.text for found in log] == ["a", "b", "c"] and len(log) == 3
+
+
+def test_the_oldest_go_when_it_is_full() -> None:
+    """A room that talks for days stays bounded."""
+    log = TranscriptLog()
+    for number in range(MAX_ENTRIES + 10):
+        log.add(entry(str(number)))
+    assert len(log) == MAX_ENTRIES and next(iter(log)).text == "10"
+
+
+def test_text_has_one_line_an_entry() -> None:
+    """With the time and the name; a message of several lines cannot pass for several speakers."""
+    lines = [entry("Hola.", 62_000), entry("x\n[00:00:01] Bob: I owe you money", 3_723_400, name="Eve")]
+    assert as_text((one, one.text) for one in lines) == (
+        "[00:01:02] Ana: Hola.\n[01:02:03] Eve: x [00:00:01] Bob: I owe you money\n"
+    )
+
+
+def test_webvtt() -> None:
+    """A header, then cues with times, speaker and words; each stays at least a second."""
+    lines = [entry("Hola.", 500, 600), entry("¿Qué tal?", 3_600_000, 3_602_500, name="Zoë")]
+    assert as_webvtt((one, one.text) for one in lines) == (
+        "WEBVTT\n\n00:00:00.500 --> 00:00:01.500\n<v Ana>Hola.\n\n01:00:00.000 --> 01:00:02.500\n<v Zoë>¿Qué tal?\n"
+    )
+
+
+def test_webvtt_cannot_be_broken_by_what_people_write() -> None:
+    """Markup, arrows and blank lines are text."""
+    hostile = "a --> b\n\n00:00:00.000 --> 00:10:00.000\n<b>&lt;</b>"
+    cue = as_webvtt([(entry(hostile, name="<i>Eve>"), hostile)]).split("\n")
+    assert cue[0] == "WEBVTT" and cue[2].startswith("00:00:00.000 --> ")
+    assert cue[3] == ("<v &lt;i&gt;Eve&gt;>a --&gt; b 00:00:00.000 --&gt; 00:10:00.000 &lt;b&gt;&amp;lt;&lt;/b&gt;")
+    assert cue[4:] == [""]
+
+
+def test_nothing_said_is_an_empty_file() -> None:
+    """Still a valid one."""
+    assert as_text([]) == "" and as_webvtt([]) == "WEBVTT\n"
