@@ -207,11 +207,9 @@ class Pipeline:
 class Apertium:
     """All directions that are installed here, one request at a time each. Thread-safe."""
 
-    def __init__(
-        self, modes: Path | None = None, timeout: float = ANSWER_TIMEOUT, max_running: int = MAX_RUNNING
-    ) -> None:
+    def __init__(self, timeout: float = ANSWER_TIMEOUT, max_running: int = MAX_RUNNING) -> None:
         """`timeout`: seconds for one answer; `max_running`: chains that may hold memory at the same time."""
-        self.pipelines = {pair: Pipeline(path, timeout) for pair, path in installed_pairs(modes).items()}
+        self.pipelines = {pair: Pipeline(path, timeout) for pair, path in installed_pairs().items()}
         self._max_running = max_running
 
     def route(self, source: str, target: str) -> tuple[str, ...] | None:

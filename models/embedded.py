@@ -16,7 +16,7 @@ from models.recognizer import RecognizerPool
 
 
 def default_workers() -> int:
-    """How many people may speak at the same moment: two at least, and no more than keep a core busy."""
+    """How many people may speak at the same moment: one for each core, but two at least and four at most."""
     return max(2, min(4, os.cpu_count() or 1))
 
 
@@ -26,7 +26,7 @@ class EmbeddedTranslator:
     name = "embedded"
 
     def __init__(self, workers: int | None = None) -> None:
-        """`workers`: how many people may speak at the same moment; each costs 95 MB. Starts nothing yet."""
+        """`workers`: how many people may speak at the same moment; each costs 120 MB. Starts nothing yet."""
         self._pool = RecognizerPool(workers or default_workers())
         self._apertium = Apertium()
         self._speaks = espeak.available()
@@ -115,7 +115,7 @@ class EmbeddedTranslator:
     def _describe(self) -> str:
         """What people are told about this engine."""
         others = [language.english for language in self.languages if language.code != HEARD]
-        parts = ["Demo engine: understands spoken English only, and about one word in four wrong in natural speech."]
+        parts = ["Demo engine: understands spoken English only, and nearly one word in three of natural speech wrong."]
         if others:
             listed = ", ".join(others[:-1]) + " and " + others[-1] if len(others) > 1 else others[0]
             parts.append(f"Translates by rules between English and {listed}: the gist, not every word.")

@@ -25,8 +25,9 @@ LANGUAGE = "en"
 START_TIMEOUT = 60.0
 """Seconds for a worker to become ready. It takes 0.5 s on an idle machine."""
 
-ANSWER_TIMEOUT = 10.0
-"""Seconds for the final words. They take 20 ms; a worker that needs longer hangs, and is killed."""
+ANSWER_TIMEOUT = 30.0
+"""Seconds for the final words. They take 20 ms, or as long as an overloaded computer needs for what still waits
+(MAX_WAITING); a worker that needs longer hangs, and is killed."""
 
 MAX_WAITING = 500
 """Messages (10 s of 20 ms pieces) that may wait for a worker. Beyond, audio is dropped and counted."""
@@ -93,7 +94,7 @@ class RecognizerPool:
     """A fixed number of workers. Thread-safe."""
 
     def __init__(self, size: int) -> None:
-        """`size`: how many may speak at the same moment. Each costs 95 MB, and 0.12 of a core while one does."""
+        """`size`: how many may speak at the same moment. Each costs 120 MB, and 0.15 of a core while one does."""
         self.dropped = 0
         """Samples dropped in all, because a worker could not keep up."""
         self._size = size

@@ -31,6 +31,8 @@ SOURCE_PAUSE = 0.1
 """Seconds without a packet after which time is counted as silence: the sender paused (DTX, outage, tab asleep)."""
 INTERIM_WINDOWS = 6
 """Look for a new hypothesis every 192 ms: faster flickers."""
+BUSY_PATIENCE, BUSY_INTERVAL = 4.0, 0.05
+"""Seconds for which a finished segment waits for a recogniser, and between two tries."""
 MAX_SEGMENTS = 8
 """Cut and waiting for words; then the oldest is dropped whole."""
 
@@ -206,8 +208,8 @@ class Interpreter:
             log.info("interim of %s not translated: %s", self._speaker.id, error)
 
     async def _finish(self, segment: Segment) -> None:
+        await self._wait_for_recogniser(segment)
         taken_at = asyncio.get_running_loop().time()
-        self._try_to_hear(segment)
         if segment.recognition is None:
             self._lost(
                 segment, "engine_busy", "Too many people speak at once for this engine: that was not understood."
@@ -229,6 +231,14 @@ class Interpreter:
             self._lost(segment, "engine_failed", str(error))
         finally:
             segment.recognition.cancel()
+
+    async def _wait_for_recogniser(self, segment: Segment) -> None:
+        """If all recognisers were busy while the segment was spoken, one may become free in a moment."""
+        for _ in range(round(BUSY_PATIENCE / BUSY_INTERVAL)):
+            self._try_to_hear(segment)
+            if segment.recognition is not None:
+                return
+            await asyncio.sleep(BUSY_INTERVAL)  # an engine has no way to call back: it knows no event loop
 
     def _targets(self, segment: Segment) -> list[str]:
         route = self._engine.translator.route
