@@ -85,7 +85,7 @@ class Recognition(Protocol):
     """One segment of speech while it is being heard. Use: push* (interim)* then finish or cancel, once."""
 
     def push(self, pcm: Pcm) -> None:
-        """Hand over the next samples at SPEECH_RATE, any number of them. Never blocks: overload is dropped and counted."""
+        """Hand over the next samples at SPEECH_RATE, any number. Never blocks: overload is dropped and counted."""
 
     def interim(self) -> str | None:
         """The newest hypothesis of all so far, or None if it has not changed since the last call. Never blocks."""

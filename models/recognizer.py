@@ -15,7 +15,7 @@ from typing import Any
 
 from models.base import EngineBusy, EngineError, EngineFailed, Pcm, Transcript
 from models.recognizer_process import Segment, Worker
-from models.text import restore
+from models.text import is_noise, restore
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,8 @@ class PocketSphinxRecognition:
         self._pool.release(self._worker, self._segment)
         if self._segment.final is None:
             raise EngineFailed("The recogniser stopped while it listened to this sentence.")
-        return Transcript(restore(self._segment.final), LANGUAGE)
+        words = self._segment.final
+        return Transcript("" if is_noise(words) else restore(words), LANGUAGE)
 
     def cancel(self) -> None:
         """Forget the segment. Idempotent, allowed after finish. The worker is free at once."""

@@ -54,6 +54,14 @@ def is_question(words: list[str]) -> bool:
     return first in _AUXILIARIES and second in _SUBJECTS | _DETERMINERS
 
 
+_FILLERS = frozenset("a an and the of in on to uh um er ah".split())
+
+
+def is_noise(hypothesis: str) -> bool:
+    """Whether a hypothesis is what a recogniser makes of a cough or a chair: words that nobody says alone."""
+    return all(word in _FILLERS for word in hypothesis.lower().split())
+
+
 def restore(hypothesis: str, ended: bool = True) -> str:
     """English words as a recogniser gives them (`i will call you on monday`) as a sentence, or empty for none.
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.text import MAX_CHARACTERS, clean, polish, restore
+from models.text import MAX_CHARACTERS, clean, is_noise, polish, restore
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,20 @@ def test_cleaned_text_is_one_line_of_utf_8(text: str) -> None:
 def test_nothing_is_too_odd_for_the_restorer(text: str) -> None:
     restored = restore(text)
     assert bool(restored) == bool(text.split())
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "noise"),
+    [
+        ("the", True),
+        ("and in the", True),
+        ("", True),
+        ("the plan", False),
+        ("no", False),
+        ("i", False),
+        ("on monday", False),
+    ],
+)
+def test_words_that_nobody_says_alone_are_noise(hypothesis: str, noise: bool) -> None:
+    """A cough must not be read aloud in six languages as `and`."""
+    assert is_noise(hypothesis) is noise
