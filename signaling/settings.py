@@ -44,7 +44,7 @@ class Settings:
     max_message: int = 512 * 1024
     """Bytes of one WebSocket message."""
     max_sdp: int = 384 * 1024
-    """Characters of an offer; a browser's with 20 m-lines has about 15,000, one with far too many gets a better answer."""
+    """Characters of an offer; a browser's with 20 m-lines has about 15,000."""
     max_chat: int = 2000
     """Characters of one chat message."""
     message_rate: float = 30.0
