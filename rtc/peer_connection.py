@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 REPORT_INTERVAL = 1.0
 """Seconds between RTCP reports."""
 
+CLOSE_TIMEOUT = 3.0
+"""Seconds to wait for a connection to close; it goes on closing afterwards. A TURN server that is gone is asked to let
+go for 63 s (aioice's retries), for which nobody's next connection, and no server's end, should wait."""
+
 
 class MediaFailed(Exception):
     """ICE or DTLS did not come up in time, or broke."""
@@ -128,7 +132,9 @@ class PeerConnection:
             self._ended.set()
             self._settled.set()
             self._closing = asyncio.ensure_future(self._pc.close())  # memoised: every caller awaits the same closing
-        await asyncio.shield(self._closing)
+        done, _ = await asyncio.wait({self._closing}, timeout=CLOSE_TIMEOUT)
+        for closing in done:
+            closing.result()
 
     async def __aenter__(self) -> Self:
         return self

@@ -13,6 +13,7 @@ MAX_SECTIONS = 64
 _OPUS = re.compile(r"^a=rtpmap:(\d+) opus/48000/2[ \t]*(?=\r?$)", re.IGNORECASE | re.MULTILINE)
 _MID = re.compile(r"^a=mid:(\S+)\s*$", re.MULTILINE)
 _DIRECTION = re.compile(r"^a=(sendrecv|sendonly|recvonly|inactive)\s*$", re.MULTILINE)
+_BUNDLE_ONLY = re.compile(r"^a=bundle-only\s*$", re.MULTILINE)
 _MDNS_CANDIDATE = re.compile(r"^a=candidate:\S+ \S+ \S+ \S+ \S+\.local .*\r?\n", re.IGNORECASE | re.MULTILINE)
 
 
@@ -71,7 +72,9 @@ def admit(offer: str, max_slots: int) -> Admission:
         video = video or fields[0] == "video"
         direction_line = _DIRECTION.search(section)
         direction = direction_line[1] if direction_line else "sendrecv"
-        usable = fields[0] == "audio" and fields[1] != "0" and _OPUS.search(section) is not None
+        # Port 0 is a refusal, except of a line that shares another's transport (RFC 9143 §6): so are Firefox's slots.
+        offered = fields[1] != "0" or _BUNDLE_ONLY.search(section) is not None
+        usable = fields[0] == "audio" and offered and _OPUS.search(section) is not None
         if usable and microphone is None and not slots and direction in ("sendrecv", "sendonly"):
             microphone, duplex = mid, direction == "sendrecv"
         elif usable and len(slots) < max_slots and direction in ("sendrecv", "recvonly"):
