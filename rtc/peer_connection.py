@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
@@ -34,8 +34,10 @@ class PeerConnection:
     """`accept` an offer, `run` until it fails, `close`. One offer per connection: aiortc has no ICE restart, so a
     client whose path broke comes back with a new one."""
 
-    def __init__(self, ice_servers: list[RTCIceServer], max_slots: int, on_packet: Callable[[Packet], None]) -> None:
-        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=ice_servers))
+    def __init__(self, ice_servers: list[dict[str, Any]], max_slots: int, on_packet: Callable[[Packet], None]) -> None:
+        """`ice_servers`: RTCIceServer dictionaries (W3C WebRTC §4.2.4); the first STUN and the first TURN count."""
+        servers = [RTCIceServer(**server) for server in ice_servers]
+        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._max_slots = max_slots
         self._on_packet = on_packet
         self._ended = asyncio.Event()

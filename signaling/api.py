@@ -17,7 +17,6 @@ from rtc.room import Room
 from rtc.transcript import Entry, as_text, as_webvtt
 from signaling.house import House
 from signaling.http import Problem, json_object
-from signaling.ice import ice_servers
 from signaling.limits import Limiter
 from signaling.lobby import TooManyRooms
 from signaling.metrics import metrics_text, stats
@@ -209,8 +208,7 @@ class Api:
         return ws
 
     async def ice_servers(self, request: web.Request) -> web.Response:
-        servers = ice_servers(self._house.settings)
-        return web.json_response(servers, headers={"Cache-Control": "no-store"})
+        return web.json_response(self._house.ice_servers(), headers={"Cache-Control": "no-store"})
 
     # operations
 

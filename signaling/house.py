@@ -4,8 +4,6 @@ import asyncio
 import logging
 from typing import Any
 
-from aiortc import RTCIceServer
-
 from rtc.engine_thread import Engine
 from rtc.room import Room, RoomFull
 from rtc.sdp import BadOffer
@@ -152,9 +150,9 @@ class House:
         finally:
             self._sessions.pop(participant.resume_token, None)
 
-    def ice_servers(self) -> list[RTCIceServer]:
+    def ice_servers(self) -> list[dict[str, Any]]:
         """With credentials made now."""
-        return [RTCIceServer(**server) for server in ice_servers(self.settings)]
+        return ice_servers(self.settings)
 
     def _has_voice(self, source: str, target: str) -> bool:
         translator = self.engine.translator

@@ -11,8 +11,6 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from aiortc import RTCIceServer
-
 from models.base import EngineError, Transcript
 from rtc.engine_thread import Engine
 from rtc.events import RoomEvent, TranscriptInterim
@@ -46,7 +44,7 @@ class Participant:
         engine: Engine,
         stats: Stats,
         settings: Settings,
-        ice_servers: Callable[[], list[RTCIceServer]],
+        ice_servers: Callable[[], list[dict[str, Any]]],
         joining: Join,
     ) -> None:
         self.id = new_id("p")

@@ -1,0 +1,27 @@
+"""Token buckets, with time as an argument."""
+
+from signaling.limits import Limiter, TokenBucket
+
+
+def test_a_burst_passes_and_then_the_rate_holds() -> None:
+    """Three at once, then one each half second."""
+    bucket = TokenBucket(rate=2, burst=3, now=0.0)
+    assert [bucket.take(0.0) for _ in range(4)] == [True, True, True, False]
+    assert not bucket.take(0.4)
+    assert bucket.take(0.6)
+    assert not bucket.take(0.7)
+
+
+def test_a_long_pause_does_not_save_up_more_than_a_burst() -> None:
+    """After an hour it is three again."""
+    bucket = TokenBucket(rate=2, burst=3, now=0.0)
+    assert [bucket.take(3600.0) for _ in range(4)] == [True, True, True, False]
+
+
+def test_addresses_have_buckets_of_their_own_and_old_ones_are_forgotten() -> None:
+    """One's flood is not another's; memory is bounded."""
+    limiter = Limiter(rate=0.001, burst=1, keys=2)
+    assert limiter.take("a", 0.0) and not limiter.take("a", 0.0)
+    assert limiter.take("b", 0.0)
+    assert limiter.take("c", 0.0), "and a is forgotten"
+    assert limiter.take("a", 0.0)
