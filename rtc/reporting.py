@@ -18,6 +18,9 @@ from rtc.slots import Variant
 from rtc.stats import Stats
 from rtc.transcript import Entry
 
+Fields = tuple[str, str, str, str, str, bool, str, int, int, tuple[str, ...]]
+"""What every `TranscriptEvent` begins with, in its order."""
+
 MAX_HELD = 250
 """Windows (8 s) of a segment kept while every recogniser is busy."""
 
@@ -76,19 +79,8 @@ class Reporter:
 
     def interim(self, segment: Segment, language: str, text: str, now: float, via: tuple[str, ...] = ()) -> None:
         """A hypothesis. `now`: clock seconds."""
-        event = TranscriptInterim(
-            segment.id,
-            segment.utterance_id,
-            self._speaker.id,
-            language,
-            segment.language,
-            language != segment.language,
-            text,
-            segment.start_ms,
-            self._room.milliseconds(now),
-            via,
-            segment.revision,
-        )
+        fields = self._fields(segment, language, text, self._room.milliseconds(now), via)
+        event = TranscriptInterim(*fields, revision=segment.revision)
         if event.translated:
             for listener in self._room.listeners(language, self._speaker):
                 listener.tell(event)
@@ -139,7 +131,10 @@ class Reporter:
             member.tell(event)
 
     def _final(self, segment: Segment, language: str, text: str, via: tuple[str, ...] = ()) -> TranscriptFinal:
-        return TranscriptFinal(
+        return TranscriptFinal(*self._fields(segment, language, text, segment.end_ms, via))
+
+    def _fields(self, segment: Segment, language: str, text: str, end_ms: int, via: tuple[str, ...]) -> Fields:
+        return (
             segment.id,
             segment.utterance_id,
             self._speaker.id,
@@ -148,6 +143,6 @@ class Reporter:
             language != segment.language,
             text,
             segment.start_ms,
-            segment.end_ms,
+            end_ms,
             via,
         )
