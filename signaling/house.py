@@ -113,8 +113,7 @@ class House:
         finally:
             self._entering -= 1
         participant.outbox.resume(None, participant.joined(answer))  # before the slots told while joining
-        if self.state != "ready":
-            participant.send(self.state_message())
+        participant.send(self.state_message())
         for member in people(room):
             if member is not participant:
                 member.send({"type": "participant.joined", "participant": participant.public()})
