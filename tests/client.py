@@ -199,6 +199,7 @@ class Client:
         self.joined = await self.expect("session.joined", start=start)
         await self.accept(self.joined["sdp"])
         await self.connected()
+        await self.expect("session.state", start=start)
         return self
 
     @property

@@ -155,7 +155,7 @@ async def test_shutdown_tells_everybody(server: Server) -> None:
     room = await server.room()
     async with joined(server.http, server.base, room, "Ana", "es") as ana:
         server.house.drain()
-        assert (await ana.expect("session.state"))["state"] == "draining"
+        await ana.expect("session.state", lambda m: m["state"] == "draining")
         assert (await server.get("/readyz")).status == 503
         assert (await server.get("/v1/rooms", "POST")).status == 503
         late = await Client(server.http, server.base, room).open()
