@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCRtpTransceiver, RTCSessionDescription
 from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
 from aiortc.sdp import candidate_from_sdp
 
@@ -42,6 +42,7 @@ class PeerConnection:
         self._on_packet = on_packet
         self._ended = asyncio.Event()
         self._settled = asyncio.Event()  # connected, or will never be
+        self._negotiation: asyncio.Future[str] | None = None
         self._closing: asyncio.Task[None] | None = None
         self.microphone: Microphone | None = None
         self.slots: dict[str, Outlet] = {}
@@ -63,31 +64,44 @@ class PeerConnection:
         return str(self._pc.connectionState)
 
     async def accept(self, offer: str) -> tuple[str, Admission]:
-        """Answer an offer; all our candidates are in the answer. Raises BadOffer."""
+        """Answer an offer; all our candidates are in the answer. Raises BadOffer.
+
+        Cancelled, it goes on in the background until `close` has seen its end: aioice forgets the sockets it has opened
+        when it is cancelled while it gathers candidates.
+        """
         admission = admit(offer, self._max_slots)
+        self._negotiation = asyncio.ensure_future(self._negotiate(admission))  # awaited here or in _close
+        return await asyncio.shield(self._negotiation), admission
+
+    async def _negotiate(self, admission: Admission) -> str:
         try:
             await self._pc.setRemoteDescription(RTCSessionDescription(sdp=admission.offer, type="offer"))
+            for transceiver in self._pc.getTransceivers():
+                self._take(transceiver, admission)
+            await self._pc.setLocalDescription(await self._pc.createAnswer())
         except (OperationError, InvalidAccessError, InvalidStateError) as error:
             raise BadOffer("bad_sdp", f"The offer cannot be answered: {error}") from error
         except Exception as error:  # aiortc's parser raises whatever it trips over: each of them is a bad offer
             log.info("offer refused: %r", error)
             raise BadOffer("bad_sdp", "The offer is not SDP that can be understood.") from error
-        for transceiver in self._pc.getTransceivers():
-            take_opus_only(transceiver)
-            if transceiver.mid == admission.microphone:
-                thin = admission.duplex and not admission.slots
-                transceiver.direction = "sendrecv" if thin else "recvonly"
-                self.microphone = Microphone(transceiver.receiver, self._on_packet)
-                if thin:
-                    self._senders.append(SlotSender(transceiver))
-                    self._mixer = Mixer(self._senders[0], self._max_slots)
-                    self.slots.update(self._mixer.inputs)
-            else:
-                transceiver.direction = "sendonly"
-                self._senders.append(SlotSender(transceiver))
-                self.slots[str(transceiver.mid)] = self._senders[-1]
-        await self._pc.setLocalDescription(await self._pc.createAnswer())
-        return complete(self._pc.localDescription.sdp, admission), admission
+        return complete(self._pc.localDescription.sdp, admission)
+
+    def _take(self, transceiver: RTCRtpTransceiver, admission: Admission) -> None:
+        """Give an m-line its part: microphone, slot, or both for a thin client."""
+        take_opus_only(transceiver)
+        if transceiver.mid != admission.microphone:
+            transceiver.direction = "sendonly"
+            self._senders.append(SlotSender(transceiver))
+            self.slots[str(transceiver.mid)] = self._senders[-1]
+            return
+        self.microphone = Microphone(transceiver.receiver, self._on_packet)
+        if admission.duplex and not admission.slots:
+            transceiver.direction = "sendrecv"
+            self._senders.append(SlotSender(transceiver))
+            self._mixer = Mixer(self._senders[0], self._max_slots)
+            self.slots.update(self._mixer.inputs)
+        else:
+            transceiver.direction = "recvonly"
 
     async def add_candidate(self, candidate: str, mid: str | None, mline_index: int | None) -> None:
         """A trickled candidate of the client (RFC 8838); an empty one ends them. Raises ValueError if it is none."""
@@ -133,10 +147,19 @@ class PeerConnection:
         if self._closing is None:
             self._ended.set()
             self._settled.set()
-            self._closing = asyncio.ensure_future(self._pc.close())  # memoised: every caller awaits the same closing
+            self._closing = asyncio.ensure_future(self._close())  # memoised: every caller awaits the same closing
         done, _ = await asyncio.wait({self._closing}, timeout=CLOSE_TIMEOUT)
         for closing in done:
             closing.result()
+
+    async def _close(self) -> None:
+        if self._negotiation is not None:
+            await asyncio.wait({self._negotiation})
+            self._negotiation.exception()  # who called accept knows it, unless they were cancelled
+        try:
+            await self._pc.close()
+        except AttributeError as error:  # aiortc, half way through an offer that it tripped over
+            log.info("closed a connection that was never whole: %r", error)
 
     async def __aenter__(self) -> Self:
         return self

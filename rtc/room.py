@@ -75,7 +75,7 @@ class Room:
     def join(self, member: Member) -> None:
         """Raises RoomFull."""
         if member.id not in self._members and len(self._members) >= self.capacity:
-            raise RoomFull(f"The room is full: it holds {self.capacity} people.")
+            raise RoomFull(f"All {self.capacity} places in this room are taken.")
         self._members[member.id] = member
         self.empty_since = None
         self.reassign()

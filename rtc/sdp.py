@@ -62,10 +62,10 @@ def admit(offer: str, max_slots: int) -> Admission:
     mids: set[str] = set()
     for index, section in enumerate(sections):
         fields = section.split("\r\n", 1)[0][2:].split()
-        mid_line = _MID.search(section)
-        if len(fields) < 4 or mid_line is None:
-            raise BadOffer("bad_sdp", f"m-line {index} of the offer is incomplete: every one needs a=mid.")
-        mid = mid_line[1]
+        named = _MID.findall(section)
+        if len(fields) < 4 or len(named) != 1:
+            raise BadOffer("bad_sdp", f"m-line {index} of the offer is incomplete: every one needs one a=mid.")
+        mid = named[0]
         if mid in mids:
             raise BadOffer("bad_sdp", f"Two m-lines of the offer have the mid {mid}.")
         mids.add(mid)

@@ -97,7 +97,7 @@ class House:
             raise ProtocolError("draining", "The server is about to stop. Try again in a minute.", retry_after=60)
         full = len(room) >= room.capacity
         if full or self.participants + self._entering >= self.settings.max_participants:
-            where = f"The room is full: it holds {room.capacity} people." if full else "The house is full."
+            where = f"All {room.capacity} places in this room are taken." if full else "The house is full."
             self.stats.sessions["refused"] += 1
             raise ProtocolError("room_full", f"{where} Try again when somebody has left.", retry_after=15)
         assert self._tasks is not None, "run comes before join"

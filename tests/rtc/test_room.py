@@ -83,7 +83,7 @@ def test_a_full_room_refuses(room: Room) -> None:
     members = [Somebody(name, "en") for name in "abc"]
     for member in members:
         room.join(member)
-    with pytest.raises(RoomFull, match="holds 3"):
+    with pytest.raises(RoomFull, match="All 3 places"):
         room.join(Somebody("d", "en"))
     room.join(members[0])
     assert len(room) == 3

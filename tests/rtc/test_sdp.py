@@ -74,6 +74,20 @@ def test_without_direction_an_m_line_is_sendrecv() -> None:
     assert admit(offer(bare), max_slots=8).duplex
 
 
+def test_port_0_is_no_refusal_of_a_line_that_shares_a_transport() -> None:
+    """Firefox offers its slots as `m=audio 0` with `a=bundle-only` (RFC 9143 §6); without that line 0 is a refusal."""
+    shared = [*audio("1", port=0), "a=bundle-only"]
+    admission = admit(offer(audio("0", "sendonly"), shared, audio("2", port=0)), 4)
+    assert admission.slots == ("1",)
+    assert [index for index, _ in admission.rejected] == [2]
+
+
+def test_an_m_line_with_two_names_is_refused() -> None:
+    """Readers disagree on which of them counts."""
+    with pytest.raises(BadOffer, match="one a=mid"):
+        admit(offer([*audio("0", "sendonly"), "a=mid:1"]), 4)
+
+
 def test_who_only_listens_has_no_microphone() -> None:
     """Receiving m-lines alone make a listener."""
     admission = admit(offer(audio("0"), audio("1")), max_slots=8)
