@@ -21,7 +21,7 @@ from tests.sentences import SURE
 from tests.speech import flite, peak, write_wav
 
 RATE = 48_000
-PAUSE = 1.6
+PAUSE = 3.0
 """Seconds between two sentences: enough for the interpreter to have its say."""
 
 CHROMIUM = "/usr/bin/chromium"
