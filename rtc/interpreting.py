@@ -1,11 +1,12 @@
 """One speaker's way from packets to translated voices: microphone → segments → words → languages → playout.
 
-Three tasks, owned by the participant's group. `_listen` judges and cuts; `_interpret` makes words and voices of
-segments, finals before interims; `_play` sends one packet of each speaking voice every 20 ms.
+Two tasks, owned by the participant's group. `_listen` judges and cuts; `_interpret` makes words and voices of
+segments, finals before interims. The room's ticker sends one packet of each speaking voice every 20 ms.
 """
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 
@@ -15,14 +16,17 @@ from models.base import SPEECH_RATE, VAD_WINDOW, EngineBusy, EngineError, Pcm, R
 from rtc.engine_thread import Engine
 from rtc.events import EngineTrouble
 from rtc.inbound import Inbound
+from rtc.levels import LevelGate
 from rtc.opus import Int16, to_int16
-from rtc.playout import PTIME, VOICE_RATE, Playout, tempo
+from rtc.playout import VOICE_RATE, Playout, tempo
 from rtc.reporting import Reporter, Segment, Spoken
 from rtc.room import Member, Room, new_id
+from rtc.rtp import Packet
 from rtc.segmenter import Cut, Segmenter, SegmenterSettings
 from rtc.slots import StreamKey
 from rtc.stats import Stats
-from rtc.transport import Packet
+from rtc.stream import Stream
+from rtc.ticker import Ticker
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +37,8 @@ INTERIM_WINDOWS = 6
 """Look for a new hypothesis every 192 ms: faster flickers."""
 BUSY_PATIENCE, BUSY_INTERVAL = 4.0, 0.05
 """Seconds for which a finished segment waits for a recogniser, and between two tries."""
+PRE_ROLL = 16
+"""Packets (320 ms) of a quiet microphone kept for when it is heard again."""
 MAX_SEGMENTS = 8
 """Cut and waiting for words; then the oldest is dropped whole."""
 
@@ -41,12 +47,19 @@ class Interpreter:
     """`packet` for each packet of the microphone, `run` for as long as the participant is there."""
 
     def __init__(
-        self, room: Room, speaker: Member, engine: Engine, stats: Stats, settings: SegmenterSettings | None = None
+        self,
+        room: Room,
+        speaker: Member,
+        engine: Engine,
+        stats: Stats,
+        ticker: Ticker,
+        settings: SegmenterSettings | None = None,
     ) -> None:
         self._room = room
         self._speaker = speaker
         self._engine = engine
         self._stats = stats
+        self._ticker = ticker
         self._report = Reporter(room, speaker, stats)
         self._settings = settings or SegmenterSettings()
         self._segmenter = Segmenter(self._settings)
@@ -57,7 +70,8 @@ class Interpreter:
         self._cut: deque[Segment] = deque()
         self._work = asyncio.Event()  # for _interpret
         self._voices: dict[str, Playout[Spoken]] = {}
-        self._voice_work = asyncio.Event()  # for _play
+        self._gate = LevelGate()
+        self._quiet: deque[tuple[Packet, float]] = deque(maxlen=PRE_ROLL)  # and when they came
         self.inbound = Inbound(stats)
         self.muted = False
 
@@ -67,15 +81,28 @@ class Interpreter:
         """A packet of the microphone: forwarded as it is, then decoded for the models."""
         if self.muted:
             return
-        speaker = self._speaker
-        original = self._room.stream(StreamKey(speaker.id, "original", speaker.source_language))
-        original.send(packet, asyncio.get_running_loop().time())
-        self.inbound.push(packet)
+        now = time.monotonic()
+        was_open = self._gate.open
+        if not self._gate.hears(packet.level, now):  # nothing is decoded or sent for a quiet microphone
+            if was_open:
+                self._original.gap()
+                self.inbound.gap()
+            self._quiet.append((packet, now))
+            return
+        while self._quiet:  # weak consonants lie before the first loud packet
+            self.inbound.push(*self._quiet.popleft())
+        self._original.send(packet, now)
+        self.inbound.push(packet, now)
 
     def mute(self, muted: bool) -> None:
         """Muted, nothing of the microphone goes anywhere; what was said before is still interpreted."""
         self.muted = muted
-        self._room.stream(StreamKey(self._speaker.id, "original", self._speaker.source_language)).gap()
+        self._original.gap()
+        self.inbound.gap()
+
+    @property
+    def _original(self) -> Stream:
+        return self._room.stream(StreamKey(self._speaker.id, "original", self._speaker.source_language))
 
     async def run(self) -> None:
         """Never returns."""
@@ -83,8 +110,8 @@ class Interpreter:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen())
                 tasks.create_task(self._interpret())
-                tasks.create_task(self._play())
         finally:
+            self._ticker.silence(self._tick)
             for segment in [*self._cut, *([self._segment] if self._segment else [])]:
                 if segment.recognition is not None:
                     segment.recognition.cancel()
@@ -271,7 +298,7 @@ class Interpreter:
                 stream = self._room.stream(StreamKey(self._speaker.id, "translation", language))
                 self._voices[language] = Playout(stream, self._stats)
             timestamp = self._voices[language].say(Spoken(segment, taken_at, now), pcm, now)
-            self._voice_work.set()
+            self._ticker.play(self._tick)
         self._report.translation(segment, language, rendering.text, rendering.via, timestamp, now)
 
     def _lost(self, segment: Segment, code: str, message: str) -> None:
@@ -281,25 +308,14 @@ class Interpreter:
 
     # out: packets
 
-    async def _play(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._voice_work.wait()
-            self._voice_work.clear()
-            due = loop.time()
-            speaking = True
-            while speaking:
-                speaking = False
-                for language, voice in self._voices.items():
-                    speaking |= self._tick(language, voice, loop.time())
-                due += PTIME
-                await asyncio.sleep(max(0.0, due - loop.time()))
-
-    def _tick(self, language: str, voice: Playout[Spoken], now: float) -> bool:
-        """One packet of one voice; False when it has nothing more to say."""
-        tick = voice.tick(now)
-        if tick.started or tick.stopped:
-            self._report.speech(tick.started, "translation", language)
-        if tick.began is not None:
-            self._report.lag(tick.began, language, now)
-        return tick.sent
+    def _tick(self, now: float) -> bool:
+        """One packet of each voice that speaks; False when none has anything more to say."""
+        speaking = False
+        for language, voice in self._voices.items():
+            tick = voice.tick(now)
+            speaking |= tick.sent
+            if tick.started or tick.stopped:
+                self._report.speech(tick.started, "translation", language)
+            if tick.began is not None:
+                self._report.lag(tick.began, language, now)
+        return speaking

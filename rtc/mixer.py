@@ -4,15 +4,17 @@ Each voice is decoded, the original is ducked while its translation speaks, the 
 That costs about 250 µs per 20 ms and voice; clients with slots cost nothing of it.
 """
 
-import asyncio
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 
-from rtc.opus import FRAME, Decoder, Encoder, OpusError
-from rtc.playout import PTIME, VOICE_RATE
+from rtc.opus import CLOCK_RATE, FRAME, Decoder, Encoder, OpusError
+from rtc.playout import VOICE_RATE
+from rtc.rtp import Packet
+from rtc.sender import SlotSender
 from rtc.slots import StreamKey
-from rtc.transport import Packet, SlotSender
+from rtc.ticker import PTIME
 
 DUCKED = 10 ** (-15 / 20)
 """Gain of an original while its translation speaks: -15 dB."""
@@ -26,14 +28,18 @@ PREFILL = 2
 MAX_WAITING = 10
 """Frames (200 ms) that wait at most; older ones go, so that the mix stays in the present."""
 
+PATIENCE = 25
+"""Ticks (0.5 s) without anybody after which the mix sleeps until the next packet."""
+
 FRAME_SAMPLES = round(VOICE_RATE * PTIME)
 
 
 class MixInput:
     """One voice in the mix. To a stream it is what a slot is."""
 
-    def __init__(self, mid: str) -> None:
+    def __init__(self, mid: str, wake: Callable[[], None]) -> None:
         self.mid = mid
+        self._wake = wake
         self.group = ""
         """Voices of one person: the translation ducks the original."""
         self.ducks = False
@@ -68,6 +74,7 @@ class MixInput:
             self.dropped += 1
             return
         self.packets += 1
+        self._wake()
         for start in range(0, len(pcm) - FRAME_SAMPLES + 1, FRAME_SAMPLES):
             if len(self._frames) >= MAX_WAITING:
                 self._frames.popleft()
@@ -86,28 +93,25 @@ class MixInput:
 
 
 class Mixer:
-    """Sums `inputs` into one slot, every 20 ms."""
+    """Sums `inputs` into one slot; `tick` it every 20 ms."""
 
-    def __init__(self, slot: SlotSender, voices: int) -> None:
+    def __init__(self, slot: SlotSender, voices: int, wake: Callable[[], None]) -> None:
+        """`wake` is called when there is something to mix, and perhaps was not before."""
         self._slot = slot
         self._encoder = Encoder(VOICE_RATE)
-        self._sequence = 0
-        self.inputs = {f"{slot.mid}#{index}": MixInput(slot.mid) for index in range(voices)}
+        self._sequence = self._timestamp = 0
+        self._quiet = 1  # ticks in which nobody was heard
+        self.inputs = {f"{slot.mid}#{index}": MixInput(slot.mid, wake) for index in range(voices)}
 
-    async def run(self) -> None:
-        """Never returns."""
-        loop = asyncio.get_running_loop()
-        due = loop.time()
-        while True:
-            self.tick(loop.time())
-            due = max(due + PTIME, loop.time() - 5 * PTIME)  # after a stall of the loop, do not run after lost time
-            await asyncio.sleep(max(0.0, due - loop.time()))
-
-    def tick(self, now: float) -> None:
-        """Mix and send 20 ms; nothing is sent while everybody is silent."""
+    def tick(self, now: float) -> bool:
+        """Mix and send 20 ms; nothing is sent while everybody is silent. False after a while of that."""
         heard = [(voice, frame) for voice in self.inputs.values() if (frame := voice.take()) is not None]
         if not heard:
-            return
+            self._quiet += 1
+            return self._quiet < PATIENCE
+        if self._quiet:
+            self._timestamp = round(now * CLOCK_RATE)  # the wall's clock between two talkspurts, a steady one within
+            self._quiet = 0
         translated = {voice.group for voice, _ in heard if voice.ducks}
         total = np.zeros(FRAME_SAMPLES, np.float32)
         for voice, frame in heard:
@@ -117,5 +121,6 @@ class Mixer:
             voice.gain = gain
         pcm = np.clip(total, -32768, 32767).astype(np.int16)
         self._sequence = (self._sequence + 1) & 0xFFFF
-        timestamp = round(now / PTIME) * FRAME & 0xFFFFFFFF
-        self._slot.send(Packet(0, self._sequence, timestamp, 0, self._encoder.encode(pcm)), now)
+        self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
+        self._slot.send(Packet(0, self._sequence, self._timestamp, 0, self._encoder.encode(pcm)), now)
+        return True

@@ -1,25 +1,38 @@
 """One client's media connection: callbacks of aiortc turned into things one can await."""
 
 import asyncio
-import contextlib
+import itertools
 import logging
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCRtpTransceiver, RTCSessionDescription
+from aiortc import (
+    RTCConfiguration,
+    RTCDtlsTransport,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCRtpTransceiver,
+    RTCSessionDescription,
+)
 from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
 from aiortc.sdp import candidate_from_sdp
 
+from rtc import rtcp
 from rtc.mixer import Mixer
+from rtc.receiver import Microphone
+from rtc.rtp import Packet
 from rtc.sdp import Admission, BadOffer, admit, complete, is_mdns
+from rtc.sender import SlotSender
 from rtc.stream import Outlet
-from rtc.transport import Microphone, Packet, SlotSender, send_reports, take_opus_only
+from rtc.ticker import Ticker
+from rtc.transport import LEVEL, MID, Transport, extension_id, new_ssrc, payload_type, ssrc, take_over
 
 log = logging.getLogger(__name__)
 
-REPORT_INTERVAL = 1.0
-"""Seconds between RTCP reports."""
+REPORT_BATCH = 12
+"""Sender reports in one compound packet: with the names that go with them they fit into the smallest path's MTU."""
 
 CLOSE_TIMEOUT = 3.0
 """Seconds to wait for a connection to close; it goes on closing afterwards. A TURN server that is gone is asked to let
@@ -34,12 +47,20 @@ class PeerConnection:
     """`accept` an offer, `run` until it fails, `close`. One offer per connection: aiortc has no ICE restart, so a
     client whose path broke comes back with a new one."""
 
-    def __init__(self, ice_servers: list[dict[str, Any]], max_slots: int, on_packet: Callable[[Packet], None]) -> None:
-        """`ice_servers`: RTCIceServer dictionaries (W3C WebRTC §4.2.4); the first STUN and the first TURN count."""
+    def __init__(
+        self,
+        ice_servers: list[dict[str, Any]],
+        max_slots: int,
+        on_packet: Callable[[Packet], None],
+        ticker: Ticker,
+    ) -> None:
+        """`ice_servers`: RTCIceServer dictionaries (W3C WebRTC §4.2.4); the first STUN and the first TURN count.
+        `ticker` times what goes out by the clock: reports, and the mix of a thin client."""
         servers = [RTCIceServer(**server) for server in ice_servers]
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._max_slots = max_slots
         self._on_packet = on_packet
+        self._ticker = ticker
         self._ended = asyncio.Event()
         self._settled = asyncio.Event()  # connected, or will never be
         self._negotiation: asyncio.Future[str] | None = None
@@ -47,7 +68,10 @@ class PeerConnection:
         self.microphone: Microphone | None = None
         self.slots: dict[str, Outlet] = {}
         """Where the client hears, in the order of the offer: by mid, or the voices of its mix."""
-        self._senders: list[SlotSender] = []
+        self._cname = f"dragoman-{id(self):x}"
+        self._transports: dict[RTCDtlsTransport, Transport] = {}  # one, unless the client cannot bundle
+        self._upstream: Transport | None = None  # the microphone's
+        self._senders: dict[SlotSender, Transport] = {}
         self._mixer: Mixer | None = None  # for a thin client, which receives on its only m-line
         self._pc.on("connectionstatechange", self._on_state)
 
@@ -76,32 +100,123 @@ class PeerConnection:
     async def _negotiate(self, admission: Admission) -> str:
         try:
             await self._pc.setRemoteDescription(RTCSessionDescription(sdp=admission.offer, type="offer"))
+            ours: set[int] = set()
             for transceiver in self._pc.getTransceivers():
-                self._take(transceiver, admission)
+                take_over(transceiver, admission.ssrcs | ours)
+                ours.add(ssrc(transceiver))
+                transceiver.direction = self._direction(str(transceiver.mid), admission)
             await self._pc.setLocalDescription(await self._pc.createAnswer())
         except (OperationError, InvalidAccessError, InvalidStateError) as error:
             raise BadOffer("bad_sdp", f"The offer cannot be answered: {error}") from error
         except Exception as error:  # aiortc's parser raises whatever it trips over: each of them is a bad offer
             log.info("offer refused: %r", error)
             raise BadOffer("bad_sdp", "The offer is not SDP that can be understood.") from error
-        return complete(self._pc.localDescription.sdp, admission)
+        repair_ssrcs = {mid: new_ssrc() for mid, feedback in admission.feedback.items() if feedback.repair is not None}
+        for transceiver in self._pc.getTransceivers():
+            self._take(transceiver, admission, repair_ssrcs)
+        self._ticker.report(self._report)
+        return complete(self._pc.localDescription.sdp, admission, repair_ssrcs)
 
-    def _take(self, transceiver: RTCRtpTransceiver, admission: Admission) -> None:
+    @staticmethod
+    def _direction(mid: str, admission: Admission) -> str:
+        if mid != admission.microphone:
+            return "sendonly"
+        return "sendrecv" if admission.duplex and not admission.slots else "recvonly"
+
+    def _take(self, transceiver: RTCRtpTransceiver, admission: Admission, repair_ssrcs: dict[str, int]) -> None:
         """Give an m-line its part: microphone, slot, or both for a thin client."""
-        take_opus_only(transceiver)
-        if transceiver.mid != admission.microphone:
-            transceiver.direction = "sendonly"
-            self._senders.append(SlotSender(transceiver))
-            self.slots[str(transceiver.mid)] = self._senders[-1]
+        mid = str(transceiver.mid)
+        dtls = transceiver.sender.transport
+        if dtls not in self._transports:
+            self._transports[dtls] = Transport(dtls, self._received, self._heard)
+        transport, feedback = self._transports[dtls], admission.feedback[mid]
+        if mid == admission.microphone:
+            level_id = extension_id(transceiver, LEVEL)
+            self.microphone = Microphone(payload_type(transceiver), level_id, self._on_packet, self._new_source)
+            self._upstream = transport
+            if feedback.nack:
+                self.microphone.ask_again(feedback.repair)
+        if transceiver.direction == "recvonly":
             return
-        self.microphone = Microphone(transceiver.receiver, self._on_packet)
-        if admission.duplex and not admission.slots:
-            transceiver.direction = "sendrecv"
-            self._senders.append(SlotSender(transceiver))
-            self._mixer = Mixer(self._senders[0], self._max_slots)
+        sender = SlotSender(mid, payload_type(transceiver), ssrc(transceiver), transport.send)
+        sender.name_by(extension_id(transceiver, MID))
+        if feedback.nack:
+            sender.resend_on_request(None if feedback.repair is None else (feedback.repair, repair_ssrcs[mid]))
+        self._senders[sender] = transport
+        if mid == admission.microphone:
+            self._mixer = Mixer(sender, self._max_slots, self._mix)
             self.slots.update(self._mixer.inputs)
         else:
-            transceiver.direction = "recvonly"
+            self.slots[mid] = sender
+
+    def _mix(self) -> None:
+        if self._mixer is not None and not self._ended.is_set():
+            self._ticker.play(self._mixer.tick)
+
+    # packets of the client
+
+    def _received(self, data: bytes) -> None:
+        microphone = self.microphone
+        if microphone is None or self._ended.is_set():
+            return
+        now = time.monotonic()
+        microphone.received(data, now)
+        if microphone.incomplete and (missing := microphone.wanted(now, self.round_trip or 0.0)):
+            assert self._upstream is not None and microphone.ssrc is not None, "something came before"
+            self._upstream.send_rtcp(
+                rtcp.receiver_report(self._name, ()) + rtcp.nack(self._name, microphone.ssrc, missing)
+            )
+
+    def _new_source(self, ssrc: int) -> None:
+        """The microphone has another SSRC. If it is one of ours, we take another (RFC 3550 §8.2)."""
+        for sender, transport in self._senders.items():
+            if sender.ssrc == ssrc:
+                transport.send_rtcp(rtcp.receiver_report(ssrc, ()) + rtcp.bye([ssrc]))
+                sender.change_ssrc(new_ssrc())
+
+    def _heard(self, data: bytes) -> None:
+        """RTCP of the client."""
+        now, ntp = time.monotonic(), rtcp.ntp(time.time())
+        for message in rtcp.parse(data):
+            if isinstance(message, rtcp.Block | rtcp.Nack):
+                for sender in self._senders:
+                    if sender.ssrc != message.ssrc:
+                        continue
+                    if isinstance(message, rtcp.Nack):
+                        sender.resend(message.sequences)
+                    else:
+                        sender.reported(message, ntp)
+            elif self.microphone is not None:
+                self.microphone.heard_from(message, now)
+
+    # reports
+
+    @property
+    def _name(self) -> int:
+        """The SSRC by which we speak of others' streams (RFC 3550 §6.4.2)."""
+        return next((sender.ssrc for sender in self._senders), 1)
+
+    @property
+    def round_trip(self) -> float | None:
+        """Seconds to the client and back, from its receiver reports; None while it hears nothing."""
+        known = [sender.round_trip for sender in self._senders if sender.round_trip is not None]
+        return min(known, default=None)
+
+    def _report(self, now: float) -> None:
+        """Everything RTCP owes the client, in compound packets (RFC 3550 §6.1)."""
+        if self._ended.is_set():
+            self._ticker.forget(self._report)
+            return
+        ntp = rtcp.ntp(time.time())
+        block = self.microphone.report(now) if self.microphone is not None else None
+        if self._upstream is not None and block is not None:
+            self._upstream.send_rtcp(rtcp.receiver_report(self._name, [block]))
+        for transport in self._transports.values():
+            reports = (sender.report(now, ntp) for sender, via in self._senders.items() if via is transport)
+            active = iter([report for report in reports if report is not None])
+            while batch := list(itertools.islice(active, REPORT_BATCH)):
+                names = rtcp.source_description(self._cname, [report.ssrc for report in batch])
+                transport.send_rtcp(b"".join(rtcp.sender_report(report) for report in batch) + names)
 
     async def add_candidate(self, candidate: str, mid: str | None, mline_index: int | None) -> None:
         """A trickled candidate of the client (RFC 8838); an empty one ends them. Raises ValueError if it is none."""
@@ -120,33 +235,34 @@ class PeerConnection:
         await self._pc.addIceCandidate(parsed)
 
     async def run(self, connect_timeout: float) -> None:
-        """Mix and report until the connection ends. Raises MediaFailed; never returns otherwise."""
+        """Wait until the connection is up, then until it ends. Raises MediaFailed; never returns otherwise."""
         try:
             async with asyncio.timeout(connect_timeout):
                 await self._settled.wait()
         except TimeoutError:
             raise MediaFailed("No media connection came up: a firewall may block UDP.") from None
-        async with asyncio.TaskGroup() as tasks:
-            mixing = tasks.create_task(self._mixer.run()) if self._mixer is not None else None
-            await self._report()
-            if mixing is not None:
-                mixing.cancel()
+        await self._ended.wait()
         raise MediaFailed("The media connection broke.")
 
-    async def _report(self) -> None:
-        """Send RTCP until the connection ends."""
-        cname, loop = f"dragoman-{id(self):x}", asyncio.get_running_loop()
-        while not self._ended.is_set():
-            send_reports(self.microphone, self._senders, cname, loop.time())
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(REPORT_INTERVAL):
-                    await self._ended.wait()
+    def end(self) -> None:
+        """Carry nothing any more, and let `run` end; `close` is still to be called. Idempotent."""
+        if self._ended.is_set():
+            return
+        for transport in self._transports.values():
+            sending = [sender.ssrc for sender, via in self._senders.items() if via is transport and sender.packets]
+            for first in range(0, len(sending), REPORT_BATCH):
+                batch = sending[first : first + REPORT_BATCH]
+                transport.send_rtcp(rtcp.receiver_report(batch[0], ()) + rtcp.bye(batch))
+        self._ticker.forget(self._report)
+        if self._mixer is not None:
+            self._ticker.silence(self._mixer.tick)
+        self._ended.set()
+        self._settled.set()
 
     async def close(self) -> None:
         """Idempotent and not to be cancelled: aiortc's own close waits for ever after it was cancelled once."""
         if self._closing is None:
-            self._ended.set()
-            self._settled.set()
+            self.end()
             self._closing = asyncio.ensure_future(self._close())  # memoised: every caller awaits the same closing
         done, _ = await asyncio.wait({self._closing}, timeout=CLOSE_TIMEOUT)
         for closing in done:

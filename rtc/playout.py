@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from rtc.opus import FRAME, Encoder, Int16
+from rtc.rtp import Packet
 from rtc.stats import Stats
 from rtc.stream import Stream
-from rtc.transport import Packet
+from rtc.ticker import PTIME
 
 VOICE_RATE = 24_000
 """Hertz of synthesised voices between the engine and the encoder."""
-
-PTIME = 0.02
-"""Seconds of one packet."""
 
 MAX_BACKLOG = 20.0
 """Seconds of speech that may wait. A listener further behind than this is no longer in the conversation."""

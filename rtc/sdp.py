@@ -5,7 +5,9 @@ an offer is cut down to what we take, and the rejected m-lines are put back into
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 MAX_SECTIONS = 64
 """An offer with more m-lines than this is refused whole. Browsers' own conference pages stay below 40."""
@@ -14,6 +16,10 @@ _OPUS = re.compile(r"^a=rtpmap:(\d+) opus/48000/2[ \t]*(?=\r?$)", re.IGNORECASE 
 _MID = re.compile(r"^a=mid:(\S+)\s*$", re.MULTILINE)
 _DIRECTION = re.compile(r"^a=(sendrecv|sendonly|recvonly|inactive)\s*$", re.MULTILINE)
 _BUNDLE_ONLY = re.compile(r"^a=bundle-only\s*$", re.MULTILINE)
+_SSRC = re.compile(r"^a=ssrc:(\d{1,10}) ", re.MULTILINE)
+_SSRC_LINE = re.compile(r"^a=ssrc:(\d+) (cname:\S+)", re.MULTILINE)
+_RTX = re.compile(r"^a=rtpmap:(\d+) rtx/48000(?:/\d)?[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+_APT = re.compile(r"^a=fmtp:(\d+) (?:.*;)?\s*apt=(\d+)", re.MULTILINE)
 _MDNS_CANDIDATE = re.compile(r"^a=candidate:\S+ \S+ \S+ \S+ \S+\.local .*\r?\n", re.IGNORECASE | re.MULTILINE)
 
 
@@ -23,6 +29,16 @@ class BadOffer(ValueError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What an m-line's sender does about lost packets."""
+
+    nack: bool = False
+    """It wants to be asked for them again, and asks itself (RFC 4585 §4.2)."""
+    repair: int | None = None
+    """Payload type of a stream for packets sent again (RFC 4588 §8.6), if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +57,10 @@ class Admission:
     """(index in the offer, section of the answer that rejects it)."""
     video: bool
     """The offer had video, which we reject."""
+    feedback: dict[str, Feedback]
+    """By mid, of the m-lines we take."""
+    ssrcs: frozenset[int]
+    """That the client uses."""
 
 
 def admit(offer: str, max_slots: int) -> Admission:
@@ -58,6 +78,7 @@ def admit(offer: str, max_slots: int) -> Admission:
     microphone, duplex, video = None, False, False
     slots: list[str] = []
     taken: list[str] = []
+    feedback: dict[str, Feedback] = {}
     rejected: list[tuple[int, str]] = []
     mids: set[str] = set()
     for index, section in enumerate(sections):
@@ -87,6 +108,7 @@ def admit(offer: str, max_slots: int) -> Admission:
                 raise BadOffer("bad_sdp", f"The offer has no {needed[:-1]} for m-line {index}: it is not WebRTC.")
         if direction_line is None:
             section += "a=sendrecv\r\n"  # RFC 8866 §6.7 takes it for granted, aiortc does not
+        feedback[mid] = _feedback(section)
         taken.append(_MDNS_CANDIDATE.sub("", section))
     if not taken:
         raise BadOffer("no_audio", "The offer has no audio we can use: it needs at least one m=audio with Opus.")
@@ -98,19 +120,49 @@ def admit(offer: str, max_slots: int) -> Admission:
         head,
         flags=re.MULTILINE,
     )
-    return Admission(head + "".join(taken), microphone, duplex, tuple(slots), tuple(rejected), video)
+    ssrcs = frozenset(int(number) for number in _SSRC.findall(text))
+    return Admission(head + "".join(taken), microphone, duplex, tuple(slots), tuple(rejected), video, feedback, ssrcs)
 
 
-def complete(answer: str, admission: Admission) -> str:
-    """Put the rejected m-lines back and say which Opus we like to receive.
+def _feedback(section: str) -> Feedback:
+    opus = _OPUS.search(section)
+    assert opus is not None, "only m-lines with Opus are taken"
+    number = opus[1]
+    nack = re.search(rf"^a=rtcp-fb:({number}|\*) nack[ \t]*\r?$", section, re.MULTILINE) is not None
+    streams = set(_RTX.findall(section))
+    repair = next((int(rtx) for rtx, of in _APT.findall(section) if of == number and rtx in streams), None)
+    return Feedback(nack, repair if nack else None)
 
-    aiortc answers without any fmtp, so browsers would never send in-band FEC (RFC 7587 §6.1).
+
+def complete(answer: str, admission: Admission, repair_ssrcs: Mapping[str, int] = MappingProxyType({})) -> str:
+    """Put the rejected m-lines back, say which Opus we like to receive, and what is done about lost packets.
+
+    aiortc answers without any fmtp, so browsers would never send in-band FEC (RFC 7587 §6.1), and knows neither NACK
+    nor retransmission streams for audio. `repair_ssrcs`: ours, by mid, where we send on one.
     """
     head, *sections = re.split(r"^(?=m=)", answer, flags=re.MULTILINE)
-    sections = [_OPUS.sub(lambda m: f"{m[0]}\r\na=fmtp:{m[1]} minptime=10;useinbandfec=1", s) for s in sections]
+    sections = [_complete(section, admission, repair_ssrcs) for section in sections]
     for index, section in admission.rejected:
         sections.insert(index, section)
     return head + "".join(sections)
+
+
+def _complete(section: str, admission: Admission, repair_ssrcs: Mapping[str, int]) -> str:
+    named, opus = _MID.search(section), _OPUS.search(section)
+    assert named is not None and opus is not None, "aiortc answers what it was offered"
+    feedback, number = admission.feedback[named[1]], opus[1]
+    lines = [opus[0], f"a=fmtp:{number} minptime=10;useinbandfec=1"]
+    if feedback.nack:
+        lines.append(f"a=rtcp-fb:{number} nack")
+    if feedback.repair is not None:
+        lines += [f"a=rtpmap:{feedback.repair} rtx/48000/2", f"a=fmtp:{feedback.repair} apt={number}"]
+        first, rest = section.split("\r\n", 1)
+        section = f"{first} {feedback.repair}\r\n{rest}"
+        ours = _SSRC_LINE.search(section)
+        if ours is not None and (repair := repair_ssrcs.get(named[1])) is not None:
+            again = f"a=ssrc-group:FID {ours[1]} {repair}\r\n{ours[0]}\r\na=ssrc:{repair} {ours[2]}"
+            section = section.replace(ours[0], again, 1)
+    return section.replace(opus[0], "\r\n".join(lines), 1)
 
 
 def _rejection(fields: list[str], mid: str) -> str:

@@ -1,10 +1,14 @@
 """Counters and percentiles of one process. Plain data; `/v1/stats` and `/metrics` read it."""
 
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rtc.events import TranslationLag
+
+LATENESS_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+"""Seconds: upper bounds of the histogram of how late ticks are; there is one bucket more for the rest."""
 
 
 @dataclass(slots=True)
@@ -26,10 +30,22 @@ class Stats:
     utterances: int = 0
     opus_encodes: int = 0
     """Packets of translated voices: independent of how many listen."""
+    ticks: list[int] = field(default_factory=lambda: [0] * (len(LATENESS_BUCKETS) + 1))
+    """20 ms ticks in which somebody was to be heard, by how late they were (LATENESS_BUCKETS)."""
+    lateness_sum: float = 0.0
+    """Seconds, of all of them."""
+    lateness: deque[float] = field(default_factory=lambda: deque(maxlen=3000))
+    """Seconds, of the most recent ones: a minute of one room."""
     sessions: Counter[str] = field(default_factory=Counter)
     """By result: joined, resumed, refused, left, lost."""
     lags: deque[TranslationLag] = field(default_factory=lambda: deque(maxlen=1000))
     """The most recent ones."""
+
+    def tick(self, lateness: float) -> None:
+        """A tick came that many seconds after it was due."""
+        self.ticks[bisect_left(LATENESS_BUCKETS, lateness)] += 1
+        self.lateness_sum += max(0.0, lateness)
+        self.lateness.append(lateness)
 
 
 def percentile(values: Sequence[float], fraction: float) -> float | None:

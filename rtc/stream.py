@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
+from rtc.rtp import Packet
 from rtc.slots import StreamKey
-from rtc.transport import Packet
 
 
 class Outlet(Protocol):

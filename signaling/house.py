@@ -8,6 +8,7 @@ from rtc.engine_thread import Engine
 from rtc.room import Room, RoomFull
 from rtc.sdp import BadOffer
 from rtc.stats import Stats
+from rtc.ticker import Ticker
 from signaling.ice import ice_servers
 from signaling.lobby import Lobby
 from signaling.participant import Participant, people
@@ -30,6 +31,7 @@ class House:
         self.lobby = Lobby(settings.max_rooms, settings.room_capacity, settings.room_ttl, self._has_voice)
         self.draining = False
         self._sessions: dict[str, Participant] = {}  # by resume token
+        self._tickers: dict[str, tuple[Ticker, asyncio.Task[None]]] = {}  # by room
         self._entering = 0
         self._tasks: asyncio.TaskGroup | None = None
         self._open = asyncio.Event()
@@ -52,6 +54,8 @@ class House:
             await self._close.wait()
             for participant in list(self._sessions.values()):
                 participant.end("closed")
+            for _, task in self._tickers.values():
+                task.cancel()
         await self.engine.close()
 
     async def opened(self) -> None:
@@ -102,7 +106,8 @@ class House:
             raise ProtocolError("room_full", f"{where} Try again when somebody has left.", retry_after=15)
         assert self._tasks is not None, "run comes before join"
         assert message.sdp is not None, "the parser wants an offer of who does not resume"
-        participant = Participant(room, self.engine, self.stats, self.settings, self.ice_servers, message)
+        ticker = self._ticker_of(room)
+        participant = Participant(room, self.engine, self.stats, self.settings, self.ice_servers, ticker, message)
         self._entering += 1
         try:
             answer = await self._connect(participant, message.sdp)
@@ -122,6 +127,17 @@ class House:
         self.stats.sessions["joined"] += 1
         self._tasks.create_task(self._live(participant))
         return participant
+
+    def _ticker_of(self, room: Room) -> Ticker:
+        """The room's timer, started on first use; those of rooms that are gone end."""
+        assert self._tasks is not None, "run comes before join"
+        rooms = {known.id for known in self.lobby}
+        for gone in self._tickers.keys() - rooms:
+            self._tickers.pop(gone)[1].cancel()
+        if room.id not in self._tickers:
+            ticker = Ticker(self.stats)
+            self._tickers[room.id] = (ticker, self._tasks.create_task(ticker.run()))
+        return self._tickers[room.id][0]
 
     async def resume(self, room: Room, message: Join) -> Participant:
         """Give somebody their session back. Raises ProtocolError."""

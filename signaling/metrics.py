@@ -1,13 +1,14 @@
 """The counters of a process, as JSON and for Prometheus."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from rtc.stats import percentile
+from rtc.stats import LATENESS_BUCKETS, percentile
 from signaling.house import House
 from signaling.participant import people
 
@@ -32,9 +33,18 @@ def stats(house: House) -> dict[str, Any]:
         "translations": dict(counted.translations),
         "opus_encodes": counted.opus_encodes,
         "dropped": _dropped(house),
+        "ticks": {
+            "count": sum(counted.ticks),
+            "lateness_p50_ms": _milliseconds(percentile(counted.lateness, 0.5)),
+            "lateness_p99_ms": _milliseconds(percentile(counted.lateness, 0.99)),
+        },
         "lag_ms": {"count": len(lags), "p50": percentile(lags, 0.5), "p95": percentile(lags, 0.95)},
         "media": [member.media_stats() for room in house.lobby for member in people(room)],
     }
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 2)
 
 
 def metrics_text(house: House) -> bytes:
@@ -69,6 +79,12 @@ class _Collector(Collector):
         yield _by_label("dragoman_dropped", "What was given up, by kind", "kind", _dropped(house))
         yield CounterMetricFamily("dragoman_segments", "Segments of speech cut", counted.segments)
         yield CounterMetricFamily("dragoman_opus_encodes", "Packets of translated voices encoded", counted.opus_encodes)
+        yield HistogramMetricFamily(
+            "dragoman_tick_lateness_seconds",
+            "How late the 20 ms ticks were in which somebody was to be heard",
+            buckets=_cumulative(counted.ticks),
+            sum_value=counted.lateness_sum,
+        )
         lags = [lag.lag_ms / 1000 for lag in counted.lags]
         lag = GaugeMetricFamily(
             "dragoman_translation_lag_seconds", "End of speech to first translated packet", labels=["quantile"]
@@ -77,6 +93,12 @@ class _Collector(Collector):
             if (value := percentile(lags, fraction)) is not None:
                 lag.add_metric([str(fraction)], value)
         yield lag
+
+
+def _cumulative(counts: list[int]) -> list[tuple[str, float]]:
+    """As Prometheus counts: everything up to each bound."""
+    bounds = [*map(str, LATENESS_BUCKETS), "+Inf"]
+    return list(zip(bounds, itertools.accumulate(map(float, counts)), strict=True))
 
 
 def _by_label(name: str, text: str, label: str, values: dict[str, int]) -> CounterMetricFamily:

@@ -20,6 +20,7 @@ from rtc.room import Room, new_id
 from rtc.slots import Mix
 from rtc.stats import Stats
 from rtc.stream import Outlet
+from rtc.ticker import Ticker
 from rtc.transcript import Entry
 from signaling.outbox import Outbox, OutboxFull
 from signaling.protocol import Join, ProtocolError, Update, dump, dump_slots, error_message
@@ -45,6 +46,7 @@ class Participant:
         stats: Stats,
         settings: Settings,
         ice_servers: Callable[[], list[dict[str, Any]]],
+        ticker: Ticker,
         joining: Join,
     ) -> None:
         self.id = new_id("p")
@@ -64,8 +66,10 @@ class Participant:
         self._stats = stats
         self._settings = settings
         self._ice_servers = ice_servers
-        self._interpreter = Interpreter(room, self, engine, stats)
+        self._ticker = ticker
+        self._interpreter = Interpreter(room, self, engine, stats, ticker)
         self._pc: PeerConnection | None = None
+        self._replaced: list[PeerConnection] = []
         self._connecting = asyncio.Lock()
         self._reconnected = asyncio.Event()
         self._attached: object | None = None
@@ -136,7 +140,14 @@ class Participant:
     async def hang_up(self) -> None:
         """Close the media connection."""
         if self._pc is not None:
+            self._pc.end()
+        await self._close_replaced()
+        if self._pc is not None:
             await self._pc.close()
+
+    async def _close_replaced(self) -> None:
+        while self._replaced:
+            await self._replaced.pop().close()
 
     @property
     def over(self) -> bool:
@@ -151,14 +162,20 @@ class Participant:
     def media_stats(self) -> dict[str, Any]:
         """Their media connection in numbers, for operators."""
         inbound, microphone = self._interpreter.inbound, self._pc.microphone if self._pc else None
+        trip = self._pc.round_trip if self._pc else None
+        asked, filled = microphone.retransmissions if microphone else (0, 0)
         return {
             "participant_id": self.id,
             "room": self.room.id,
             "state": self._pc.state if self._pc else "new",
             "level_dbfs": round(inbound.level, 1),
+            "level_dbov": -microphone.level if microphone and microphone.level is not None else None,
             "packets_lost": microphone.packets_lost if microphone else 0,
+            "jitter_ms": round(microphone.jitter * 1000, 1) if microphone else 0.0,
+            "retransmissions": {"asked": asked, "filled": filled},
             "packets_concealed": inbound.concealed,
             "packets_undecodable": inbound.undecodable,
+            "round_trip_ms": None if trip is None else round(trip * 1000, 1),
             "slots": {
                 mid: {"packets": slot.packets, "dropped": slot.dropped, "fraction_lost": round(slot.fraction_lost, 3)}
                 for mid, slot in self.slots.items()
@@ -227,7 +244,7 @@ class Participant:
     async def connect(self, offer: str) -> str:
         """Answer an offer with a new media connection; one that was there before is replaced. Raises ProtocolError."""
         async with self._connecting:
-            pc = PeerConnection(self._ice_servers(), self._settings.max_slots, self._interpreter.packet)
+            pc = PeerConnection(self._ice_servers(), self._settings.max_slots, self._interpreter.packet, self._ticker)
             try:
                 answer, admission = await pc.accept(offer)
             except BaseException:
@@ -236,7 +253,8 @@ class Participant:
             old, self._pc = self._pc, pc
             if old is not None:
                 self.room.reconnect(self, old.slots)
-                await old.close()
+                old.end()
+                self._replaced.append(old)  # closing takes long where a TURN server is gone: nobody waits for it here
             self._reconnected.set()
         if admission.video:
             self.send(error_message("unsupported_media", "There is no video here: those m-lines were rejected."))
@@ -259,6 +277,7 @@ class Participant:
                 await pc.run(self._settings.connect_timeout)
             except MediaFailed as failure:
                 if pc is not self._pc:
+                    await self._close_replaced()
                     continue
                 self.send(error_message("media_failed", str(failure), retry_after=0))
                 try:

@@ -10,7 +10,10 @@ from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.rtp import AnyRtcpPacket, RtpPacket
 
 from rtc.peer_connection import PeerConnection
-from rtc.transport import Packet
+from rtc.rtp import Packet
+from rtc.stats import Stats
+from rtc.ticker import Ticker
+from rtc.transport import Transport
 
 PATIENCE = 20.0
 """Seconds until a test that waits in vain is ended."""
@@ -22,6 +25,7 @@ class Pair:
 
     ours: PeerConnection
     peer: RTCPeerConnection
+    ticker: Ticker
     heard: list[Packet] = field(default_factory=list)
     """What the microphone brought us."""
     arrived: list[RtpPacket] = field(default_factory=list)
@@ -41,6 +45,16 @@ class Pair:
     async def packets(self, count: int) -> list[RtpPacket]:
         """The first `count` that the peer got."""
         return list(await self.until(lambda: len(self.arrived) >= count and self.arrived[:count]))
+
+    def _notice(self, transport: Transport) -> None:
+        """Tell who waits that RTCP has come to us."""
+        inner = transport._on_rtcp
+
+        def noticed(data: bytes) -> None:
+            inner(data)
+            self.news.set()
+
+        transport._on_rtcp = noticed
 
     def _record(self, target: Any, method: str, into: list[Any]) -> None:
         """Write down what a method of the peer is called with."""
@@ -82,8 +96,9 @@ async def connected(peer: RTCPeerConnection, max_slots: int = 8) -> AsyncIterato
         heard.append(packet)
         news.set()
 
-    async with PeerConnection([], max_slots, on_packet) as ours:
-        pair = Pair(ours, peer, heard=heard, news=news)
+    ticker = Ticker(Stats())
+    async with PeerConnection([], max_slots, on_packet, ticker) as ours:
+        pair = Pair(ours, peer, ticker, heard=heard, news=news)
         try:
             answer, _ = await ours.accept(await offer_of(peer))
             for transceiver in peer.getTransceivers():
@@ -94,6 +109,8 @@ async def connected(peer: RTCPeerConnection, max_slots: int = 8) -> AsyncIterato
             ours._pc.on("connectionstatechange", news.set)
             await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
             await pair.until(lambda: peer.connectionState == ours.state == "connected")
+            for transport in ours._transports.values():
+                pair._notice(transport)
             yield pair
         finally:
             await peer.close()

@@ -1,7 +1,7 @@
 """A listener's ear for tests: what a stream sends, written down."""
 
+from rtc.rtp import Packet
 from rtc.slots import StreamKey
-from rtc.transport import Packet
 
 
 class Recorder:

@@ -8,8 +8,8 @@ import pytest
 from models.base import SPEECH_RATE, VAD_WINDOW
 from rtc.inbound import MAX_WINDOWS, Inbound
 from rtc.opus import FRAME, Encoder
+from rtc.rtp import Packet
 from rtc.stats import Stats
-from rtc.transport import Packet
 
 
 def tone(seconds: float, hertz: float = 440.0, rate: int = 48_000) -> np.ndarray:
@@ -43,7 +43,7 @@ async def test_speech_comes_at_the_models_rate() -> None:
     """48 kHz Opus becomes 16 kHz float in [-1, 1]: the same tone, the same loudness, the same length."""
     inbound = Inbound(Stats())
     for packet in packets(tone(2.0)):
-        inbound.push(packet)
+        inbound.push(packet, 0.0)
     pcm = await drain(inbound)
     assert len(pcm) == 2 * SPEECH_RATE // VAD_WINDOW * VAD_WINDOW
     assert pitch(pcm[SPEECH_RATE:]) == pytest.approx(440, abs=5)
@@ -55,7 +55,7 @@ async def test_the_level_is_that_of_the_last_window() -> None:
     inbound = Inbound(Stats())
     assert inbound.level < -100
     for packet in packets(tone(0.5)):
-        inbound.push(packet)
+        inbound.push(packet, 0.0)
     assert inbound.level == pytest.approx(20 * np.log10(8000 / 32768 / np.sqrt(2)), abs=1)
 
 
@@ -65,7 +65,7 @@ async def test_losses_do_not_shorten_time_and_the_tone_goes_on() -> None:
     sent = packets(tone(2.0))
     for index, packet in enumerate(sent):
         if index % 10 != 5:
-            inbound.push(packet)
+            inbound.push(packet, 0.0)
     pcm = await drain(inbound)
     assert len(pcm) == 2 * SPEECH_RATE // VAD_WINDOW * VAD_WINDOW
     blocks = pcm[SPEECH_RATE // 2 :].reshape(-1)[: 40 * 320].reshape(40, 320)
@@ -78,7 +78,7 @@ async def test_a_long_hole_is_concealed_and_counted() -> None:
     inbound = Inbound(Stats())
     for index, packet in enumerate(packets(tone(0.5))):
         if not 10 <= index < 15:
-            inbound.push(packet)
+            inbound.push(packet, 0.0)
     assert inbound.concealed == 4
 
 
@@ -88,7 +88,7 @@ async def test_garbage_is_counted_and_passes() -> None:
     sent = packets(tone(1.0))
     for index, packet in enumerate(sent):
         payload = b"\xff\xff\xff" if index in (3, 4) else packet.payload
-        inbound.push(Packet(packet.ssrc, packet.sequence, packet.timestamp, 0, payload))
+        inbound.push(Packet(packet.ssrc, packet.sequence, packet.timestamp, 0, payload), 0.0)
     assert inbound.undecodable == 2
     assert len(await drain(inbound)) >= 0.9 * SPEECH_RATE
 
@@ -98,7 +98,7 @@ async def test_the_oldest_windows_go_when_nobody_reads() -> None:
     stats = Stats()
     inbound = Inbound(stats)
     for packet in packets(np.concatenate([tone(4.0, 300.0), tone(1.0, 900.0)])):
-        inbound.push(packet)
+        inbound.push(packet, 0.0)
     assert stats.windows_dropped == 5 * SPEECH_RATE // VAD_WINDOW - MAX_WINDOWS
     pcm = await drain(inbound)
     assert len(pcm) == MAX_WINDOWS * VAD_WINDOW
@@ -117,8 +117,8 @@ async def test_a_reader_wakes_when_a_window_is_whole() -> None:
     async with asyncio.TaskGroup() as tasks:
         reader = tasks.create_task(inbound.window(None))
         await asyncio.sleep(0)
-        inbound.push(first)
+        inbound.push(first, 0.0)
         await asyncio.sleep(0)
         assert not reader.done()
-        inbound.push(second)
+        inbound.push(second, 0.0)
     assert len(reader.result()) == VAD_WINDOW  # type: ignore[arg-type]

@@ -6,8 +6,8 @@ import pytest
 from rtc.mixer import DUCKED, FRAME_SAMPLES, MAX_WAITING, PREFILL, Mixer, MixInput
 from rtc.opus import FRAME, Decoder, Encoder
 from rtc.playout import PTIME, VOICE_RATE
+from rtc.rtp import Packet
 from rtc.slots import StreamKey
-from rtc.transport import Packet
 from tests.rtc.outlets import Recorder
 
 SILENT_FRAME = Encoder(VOICE_RATE).encode(np.zeros(FRAME_SAMPLES, np.int16))
@@ -25,7 +25,7 @@ class Listener:
 
     def __init__(self, voices: int = 4) -> None:
         self.slot = Recorder("0")
-        self.mixer = Mixer(self.slot, voices)  # type: ignore[arg-type]
+        self.mixer = Mixer(self.slot, voices, lambda: None)  # type: ignore[arg-type]
         self.inputs = list(self.mixer.inputs.values())
         self._now = 500.0
 
@@ -119,7 +119,7 @@ def test_loud_voices_are_clipped_not_wrapped() -> None:
 
 def test_a_voice_waits_for_two_frames() -> None:
     """40 ms against jitter; after running dry it waits again."""
-    voice = MixInput("0")
+    voice = MixInput("0", lambda: None)
     packets = tone(400, 6)
     voice.send(packets[0], 0.0)
     assert voice.take() is None
@@ -133,7 +133,7 @@ def test_a_voice_waits_for_two_frames() -> None:
 
 def test_a_burst_does_not_put_the_mix_behind() -> None:
     """At most 200 ms wait; the oldest go, and are counted."""
-    voice = MixInput("0")
+    voice = MixInput("0", lambda: None)
     for packet in tone(400, 3 * MAX_WAITING):
         voice.send(packet, 0.0)
     frames = 0
@@ -144,7 +144,7 @@ def test_a_burst_does_not_put_the_mix_behind() -> None:
 
 def test_another_voice_begins_with_nothing_of_the_last() -> None:
     """What was left of it is forgotten."""
-    voice = MixInput("0")
+    voice = MixInput("0", lambda: None)
     for packet in tone(400, 5):
         voice.send(packet, 0.0)
     voice.carry(StreamKey("bob", "translation", "en"))
@@ -153,7 +153,7 @@ def test_another_voice_begins_with_nothing_of_the_last() -> None:
 
 def test_garbage_is_counted_and_silent() -> None:
     """Packets that are no Opus, and empty ones, break nothing."""
-    voice = MixInput("0")
+    voice = MixInput("0", lambda: None)
     voice.send(Packet(1, 1, 0, 0, b"\xff\xff\xff"), 0.0)
     voice.send(Packet(1, 2, 0, 0, b""), 0.0)
     assert voice.take() is None and voice.dropped == 1
@@ -161,4 +161,4 @@ def test_garbage_is_counted_and_silent() -> None:
 
 def test_in_a_mix_no_rtp_time_belongs_to_a_voice() -> None:
     """Captions for thin clients come without one."""
-    assert MixInput("0").rtp_time(1, 1.0) is None
+    assert MixInput("0", lambda: None).rtp_time(1, 1.0) is None

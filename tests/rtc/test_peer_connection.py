@@ -11,10 +11,13 @@ from aiortc import RTCPeerConnection
 
 from rtc.opus import FRAME, Encoder
 from rtc.peer_connection import MediaFailed, PeerConnection
+from rtc.rtp import Packet
 from rtc.sdp import BadOffer
+from rtc.sender import SlotSender
 from rtc.slots import StreamKey
+from rtc.stats import Stats
 from rtc.stream import Stream
-from rtc.transport import Packet, SlotSender
+from rtc.ticker import Ticker
 from tests.client import WavMicrophone
 from tests.rtc.loopback import connected, offer_of, peer_with
 
@@ -23,7 +26,7 @@ GOOD = "candidate:1 1 udp 2130706431 192.0.2.50 50000 typ host"
 
 @pytest.fixture
 async def ours() -> AsyncIterator[PeerConnection]:
-    async with PeerConnection([], 4, lambda packet: None) as connection:
+    async with PeerConnection([], 4, lambda packet: None, Ticker(Stats())) as connection:
         yield connection
 
 
@@ -197,7 +200,7 @@ async def test_a_thin_client_gets_one_mix() -> None:
         assert len(pair.ours.slots) == 3
         assert {outlet.mid for outlet in pair.ours.slots.values()} == {"0"}
         assert not any(isinstance(outlet, SlotSender) for outlet in pair.ours.slots.values())
-        running = tasks.create_task(pair.ours.run(5))
+        running = tasks.create_task(pair.ticker.run())
         stream = Stream(StreamKey("ana", "original", "es"))
         stream.attach(next(iter(pair.ours.slots.values())))
         for packet in tone_packets(10):

@@ -6,8 +6,8 @@ import pytest
 
 from rtc.events import RoomEvent, SlotsUpdated, TranscriptFinal
 from rtc.room import Room, RoomFull
+from rtc.rtp import Packet
 from rtc.slots import Mix, StreamKey
-from rtc.transport import Packet
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """One source, many listeners."""
 
+from rtc.rtp import Packet
 from rtc.slots import StreamKey
 from rtc.stream import Stream
-from rtc.transport import Packet
 from tests.rtc.outlets import Recorder
 
 KEY = StreamKey("ana", "original", "es")

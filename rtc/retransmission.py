@@ -1,0 +1,91 @@
+"""Asking for lost packets again, and sending them again (RFC 4585 §6.2.1, RFC 4588). Pure.
+
+Only where the peer negotiated it: browsers do for audio when their SDP says `a=rtcp-fb:111 nack`.
+"""
+
+from rtc.opus import duration
+from rtc.rtp import Packet, signed
+
+RETRY = 0.04
+"""Seconds at least until a packet is asked for again."""
+
+GIVE_UP = 0.2
+"""Seconds after which a missing packet is of no use any more: nobody waits that long for it."""
+
+MAX_HOLE = 25
+"""Packets: a longer hole is an outage, which retransmission would only make worse."""
+
+HISTORY = 64
+"""Packets (1.3 s) kept for those who ask: longer than GIVE_UP and any round trip worth waiting for."""
+
+
+class Requests:
+    """What to ask the sender of one stream for."""
+
+    def __init__(self) -> None:
+        self._highest: int | None = None
+        self._missing: dict[int, tuple[float, float]] = {}  # sequence number → (missed at, asked at)
+        self.asked = self.filled = 0
+        """Packets asked for, and those that came then."""
+
+    def arrived(self, sequence: int, now: float) -> None:
+        """A packet is here, sent for the first time or again. `now`: clock seconds."""
+        ahead = 1 if self._highest is None else signed(sequence - self._highest, 16)
+        if ahead > 0:
+            self._highest = sequence
+            if ahead > MAX_HOLE:
+                self._missing.clear()
+            else:
+                self._missing.update({(sequence - back) & 0xFFFF: (now, 0.0) for back in range(ahead - 1, 0, -1)})
+        elif ahead < -GIVE_UP / 0.02 * MAX_HOLE:  # a source that began anew
+            self._highest = sequence
+            self._missing.clear()
+        elif (missed := self._missing.pop(sequence, None)) is not None and missed[1]:
+            self.filled += 1
+
+    @property
+    def missing(self) -> bool:
+        """Something is."""
+        return bool(self._missing)
+
+    def due(self, now: float, round_trip: float) -> list[int]:
+        """Sequence numbers to ask for now, each once in a round trip (seconds)."""
+        for sequence in [key for key, (missed, _) in self._missing.items() if now - missed > GIVE_UP]:
+            del self._missing[sequence]
+        pause = max(RETRY, round_trip)
+        due = [key for key, (_, asked) in self._missing.items() if now - asked >= pause]
+        for sequence in due:
+            self._missing[sequence] = (self._missing[sequence][0], now)
+        self.asked += len(due)
+        return due
+
+
+class History:
+    """The last packets sent, as they were: header fields of the connection, payload of the source."""
+
+    def __init__(self) -> None:
+        self._sent: dict[int, Packet] = {}
+
+    def keep(self, packet: Packet) -> None:
+        """Remember one that was sent."""
+        self._sent[packet.sequence] = packet
+        if len(self._sent) > HISTORY:
+            del self._sent[next(iter(self._sent))]
+
+    def find(self, sequence: int) -> Packet | None:
+        """The packet of that number, if it is not too long ago."""
+        return self._sent.get(sequence)
+
+
+def unwrap(packet: Packet, ssrc: int) -> Packet | None:
+    """The original in a retransmission packet: two bytes of it are its number (RFC 4588 §4). None if it is empty."""
+    if len(packet.payload) < 3 or not duration(packet.payload[2:]):
+        return None
+    original = int.from_bytes(packet.payload[:2], "big")
+    return Packet(ssrc, original, packet.timestamp, packet.marker, packet.payload[2:], packet.level)
+
+
+def wrap(packet: Packet, ssrc: int, sequence: int) -> Packet:
+    """A retransmission packet on its own stream."""
+    payload = packet.sequence.to_bytes(2, "big") + packet.payload
+    return Packet(ssrc, sequence, packet.timestamp, packet.marker, payload)
