@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from typing import Any
 
 from rtc.engine_thread import Engine
@@ -32,7 +33,7 @@ class House:
         self.draining = False
         self._sessions: dict[str, Participant] = {}  # by resume token
         self._tickers: dict[str, tuple[Ticker, asyncio.Task[None]]] = {}  # by room
-        self._entering = 0
+        self._entering: Counter[str] = Counter()  # people, by room
         self._tasks: asyncio.TaskGroup | None = None
         self._open = asyncio.Event()
         self._close = asyncio.Event()
@@ -100,7 +101,7 @@ class House:
         if self.draining:
             raise ProtocolError("draining", "The server is about to stop. Try again in a minute.", retry_after=60)
         full = len(room) >= room.capacity
-        if full or self.participants + self._entering >= self.settings.max_participants:
+        if full or self.participants + self._entering.total() >= self.settings.max_participants:
             where = f"All {room.capacity} places in this room are taken." if full else "The house is full."
             self.stats.sessions["refused"] += 1
             raise ProtocolError("room_full", f"{where} Try again when somebody has left.", retry_after=15)
@@ -108,7 +109,7 @@ class House:
         assert message.sdp is not None, "the parser wants an offer of who does not resume"
         ticker = self._ticker_of(room)
         participant = Participant(room, self.engine, self.stats, self.settings, self.ice_servers, ticker, message)
-        self._entering += 1
+        self._entering[room.id] += 1
         try:
             answer = await self._connect(participant, message.sdp)
             room.join(participant)
@@ -116,7 +117,8 @@ class House:
             await participant.hang_up()
             raise ProtocolError("room_full", str(full_now), retry_after=15) from None
         finally:
-            self._entering -= 1
+            self._entering -= Counter([room.id])
+            self._rest(room)
         participant.outbox.resume(None, participant.joined(answer))  # before the slots told while joining
         participant.send(self.state_message())
         for member in people(room):
@@ -129,15 +131,17 @@ class House:
         return participant
 
     def _ticker_of(self, room: Room) -> Ticker:
-        """The room's timer, started on first use; those of rooms that are gone end."""
+        """The room's timer, started on first use."""
         assert self._tasks is not None, "run comes before join"
-        rooms = {known.id for known in self.lobby}
-        for gone in self._tickers.keys() - rooms:
-            self._tickers.pop(gone)[1].cancel()
         if room.id not in self._tickers:
             ticker = Ticker(self.stats)
             self._tickers[room.id] = (ticker, self._tasks.create_task(ticker.run()))
         return self._tickers[room.id][0]
+
+    def _rest(self, room: Room) -> None:
+        """A room without people needs no timer."""
+        if not len(room) and not self._entering[room.id] and room.id in self._tickers:
+            self._tickers.pop(room.id)[1].cancel()
 
     async def resume(self, room: Room, message: Join) -> Participant:
         """Give somebody their session back. Raises ProtocolError."""
@@ -164,6 +168,7 @@ class House:
             await participant.run()
         finally:
             self._sessions.pop(participant.resume_token, None)
+            self._rest(participant.room)
 
     def ice_servers(self) -> list[dict[str, Any]]:
         """With credentials made now."""

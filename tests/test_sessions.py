@@ -191,4 +191,4 @@ async def test_cancelled_anywhere_a_join_leaves_nothing(server: Server) -> None:
     if rest := asyncio.all_tasks() - before:
         _, leaked = await asyncio.wait(rest, timeout=PATIENCE)
         assert not leaked
-    assert server.house.participants == 0 and server.house._entering == 0
+    assert server.house.participants == 0 and not server.house._entering
