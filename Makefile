@@ -66,11 +66,11 @@ $(VENV)/bin/python: | run-packages
 
 # silero-vad without its dependencies: the wheel holds the model we run with onnxruntime, its metadata would pull in torch.
 $(VENV)/run.stamp: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[fast]'
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps 'silero-vad>=6,<7'
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/run.stamp tests/package.json
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[fast,test]'
 	npm install --prefix tests --silent --no-audit --no-fund
 	@touch $@

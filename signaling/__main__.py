@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 
 from aiohttp import web
@@ -97,11 +97,21 @@ def serve(settings: Settings) -> int:
         print(f"dragoman: {error}", file=sys.stderr)
         return 2
     try:
-        asyncio.run(_serve(engine, settings))
+        with asyncio.Runner(loop_factory=event_loop()) as runner:
+            runner.run(_serve(engine, settings))
     except OSError as error:
         print(f"dragoman: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return 1
     return 0
+
+
+def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed: it takes half as long to bring a packet from the socket to us."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 async def _serve(engine: Engine, settings: Settings) -> None:

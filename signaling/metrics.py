@@ -1,5 +1,6 @@
 """The counters of a process, as JSON and for Prometheus."""
 
+import asyncio
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +26,7 @@ def stats(house: House) -> dict[str, Any]:
             "refused": house.engine.refused,
             "failed": house.engine.failed,
         },
+        "event_loop": type(asyncio.get_running_loop()).__module__.split(".")[0],
         "rooms": len(house.lobby),
         "participants": house.participants,
         "sessions": dict(counted.sessions),

@@ -15,6 +15,7 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).glob(
 HOMES = {
     "aiohttp": "signaling",
     "prometheus_client": "signaling",
+    "uvloop": "signaling",
     "aiortc": "rtc",
     "av": "rtc",
     "pylibsrtp": "rtc",

@@ -11,7 +11,7 @@ from dataclasses import fields
 
 import pytest
 
-from signaling.__main__ import parser, settings_of
+from signaling.__main__ import event_loop, parser, settings_of
 from signaling.settings import Settings
 
 COMMAND = [sys.executable, "-m", "signaling"]
@@ -96,3 +96,15 @@ def test_doctor_says_what_is_there() -> None:
     """Languages, abilities and the notice."""
     shown = subprocess.run([*COMMAND, "doctor"], capture_output=True, text=True, check=True).stdout
     assert "English only" in shown and re.search(r"^es +Spanish.*from en", shown, re.MULTILINE)
+
+
+def test_uvloop_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing is missed where it is not."""
+    pytest.importorskip("uvloop")
+    factory = event_loop()
+    assert factory is not None
+    loop = factory()
+    assert type(loop).__module__.startswith("uvloop")
+    loop.close()
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert event_loop() is None
