@@ -25,6 +25,8 @@ class Inbound:
         self._rest = np.zeros(0, np.float32)
         self._windows: deque[Pcm] = deque()
         self._arrived = asyncio.Event()
+        self.decoded_ms = 0
+        """Of audio, given to the models."""
         self.undecodable = 0
         """Packets that were not Opus."""
         self.level = -127.0
@@ -67,6 +69,7 @@ class Inbound:
                 self._windows.popleft()
                 self._stats.windows_dropped += 1
             self._windows.append(window)
+            self.decoded_ms += VAD_WINDOW * 1000 // SPEECH_RATE
             self.level = 10 * float(np.log10(np.mean(np.square(window)) + 1e-12))
             self._arrived.set()
 

@@ -32,6 +32,8 @@ class Microphone:
         self._lost_before = 0  # of sources that are gone
         self.level: int | None = None
         """-dBov of the last packet (RFC 6464), if the client says."""
+        self.packets = 0
+        """Of audio, received."""
         self.malformed = self.strange = 0
         """Packets dropped: not RTP; of a payload type that was not negotiated."""
 
@@ -71,6 +73,7 @@ class Microphone:
             if packet.ssrc != self._ssrc:
                 self._begin(packet.ssrc)
                 self._on_source(packet.ssrc)
+            self.packets += 1
             self._reception.add(packet.sequence, packet.timestamp, now)
             self.level = packet.level
         elif payload_type == self._repair_type and self._ssrc is not None:

@@ -170,6 +170,8 @@ class Participant:
             "state": self._pc.state if self._pc else "new",
             "level_dbfs": round(inbound.level, 1),
             "level_dbov": -microphone.level if microphone and microphone.level is not None else None,
+            "packets_received": microphone.packets if microphone else 0,
+            "decoded_ms": inbound.decoded_ms,
             "packets_lost": microphone.packets_lost if microphone else 0,
             "jitter_ms": round(microphone.jitter * 1000, 1) if microphone else 0.0,
             "retransmissions": {"asked": asked, "filled": filled},

@@ -32,6 +32,8 @@ class WavMicrophone(MediaStreamTrack):
         self._queue = np.zeros(0, np.float32)
         self._frames = 0
         self._start: float | None = None
+        self.noise = 1e-3
+        """Standard deviation of what is always there, as in a room; 0 is digital silence."""
         self.finished = asyncio.Event()
         self.finished_at = 0.0
         """time.monotonic() at which the last sample of what was said was handed over."""
@@ -53,7 +55,7 @@ class WavMicrophone(MediaStreamTrack):
             self.finished.set()
         samples = np.zeros(FRAME, np.float32)
         samples[: len(piece)] = piece
-        noise = np.random.default_rng(self._frames).normal(0, 1e-3, FRAME)
+        noise = np.random.default_rng(self._frames).normal(0, self.noise, FRAME)
         frame = av.AudioFrame.from_ndarray(
             (np.clip(samples + noise, -1, 1) * 32767).astype(np.int16)[None], "s16", "mono"
         )
