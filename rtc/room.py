@@ -122,20 +122,20 @@ class Room:
         return SlotsUpdated(tuple((member.slots[mid].mid, *key) for mid, key in held if mid in member.slots))
 
     def reassign(self) -> None:
-        """Put the most relevant streams into everybody's slots; tell those for whom something changed."""
+        """Put the most relevant streams into everybody's slots; tell those for whom something changed.
+
+        Linear in the number of people: only as many speakers are looked at as somebody has slots for, and once for
+        all who listen alike.
+        """
+        enough = max((len(member.slots) for member in self), default=0) + 1  # oneself is among them, perhaps
+        relevant = sorted(self, key=lambda member: (-member.last_spoke, member.id))[:enough]
+        alike: dict[tuple[str, Mix], list[StreamKey]] = {}
         for member in self:
-            speakers = [
-                Speaker(
-                    other.id,
-                    other.source_language,
-                    other.last_spoke,
-                    self._has_voice(other.source_language, member.language),
-                )
-                for other in self
-                if other is not member
-            ]
+            taste = (member.language, member.mix)
+            if taste not in alike:
+                alike[taste] = wanted(*taste, [self._speaker(other, member.language) for other in relevant])
+            keys = [key for key in alike[taste] if key.participant_id != member.id]
             current = self._assigned.get(member.id, {})
-            keys = wanted(member.language, member.mix, speakers)
             assignment = assign(list(member.slots), current, keys)
             if assignment == current:
                 continue
@@ -148,6 +148,10 @@ class Room:
                         self.stream(after).attach(sender)
             self._assigned[member.id] = assignment
             member.tell(self.slots_of(member))
+
+    def _speaker(self, member: Member, language: str) -> Speaker:
+        speaks = member.source_language
+        return Speaker(member.id, speaks, member.last_spoke, self._has_voice(speaks, language))
 
     def reconnect(self, member: Member, slots: dict[str, Outlet]) -> None:
         """The member's media connection is about to be replaced: `slots` are the old ones."""
