@@ -110,6 +110,7 @@ class Mixer:
             self._quiet += 1
             return self._quiet < PATIENCE
         if self._quiet:
+            self._encoder.begin(100 * self._slot.fraction_lost)
             self._timestamp = round(now * CLOCK_RATE)  # the wall's clock between two talkspurts, a steady one within
             self._quiet = 0
         translated = {voice.group for voice, _ in heard if voice.ducks}

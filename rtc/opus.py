@@ -6,10 +6,12 @@ which aiortc uses, can neither decode FEC nor conceal, and always works at 48 kH
 
 import ctypes
 import ctypes.util
-import glob
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, Generic, TypeVar, overload
 
 import av
 import numpy as np
@@ -21,10 +23,12 @@ CLOCK_RATE = 48_000
 FRAME = 960
 """RTP ticks of one 20 ms packet."""
 
-_APPLICATION_VOIP = 2048
-_SET_BITRATE, _SET_COMPLEXITY, _SET_INBAND_FEC, _SET_PACKET_LOSS = 4002, 4010, 4012, 4014
+DTX_BYTES = 2
+"""A packet no longer than this says only that the voice is silent (RFC 6716 §3.1, libopus' OPUS_SET_DTX)."""
+
 _MAX_PACKET = 1275  # bytes: RFC 6716 §3.4
-_MAX_PACKET_MS = 120
+_MAX_TICKS = 5760  # 120 ms: RFC 6716 §3.2.5
+_STEP = 120  # 2.5 ms, of which everything in Opus is a multiple
 
 Int16 = npt.NDArray[np.int16]
 
@@ -33,30 +37,98 @@ class OpusError(Exception):
     """libopus refused: the packet is not Opus, or the arguments are wrong."""
 
 
-def _load() -> ctypes.CDLL:
-    site = Path(av.__file__).parent.parent
-    found = [path for pattern in ("av.libs/*opus*", "av/.dylibs/*opus*") for path in glob.glob(str(site / pattern))]
+# How to encode
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One way to encode."""
+
+    application: int
+    """libopus' OPUS_APPLICATION_…: VOIP codes speech by SILK, RESTRICTED_LOWDELAY everything by CELT."""
+    bitrate: int
+    """Bits per second, including silence."""
+    complexity: int
+    """0 to 10."""
+    dtx: bool = False
+    """Say silence in packets of at most DTX_BYTES once it has lasted 200 ms."""
+
+
+VOIP, LOWDELAY = 2048, 2051
+
+CLEAN = Setting(LOWDELAY, 72_000, complexity=0, dtx=True)
+"""For listeners who lose nothing.
+
+Chosen, as LOSSY is, by `python -m tests.bench.codec`: the least CPU with which no PESQ-WB is lost on average to what
+WebRTC's own senders do (SILK at 32 kb/s, complexity 5), over four Flite and four espeak-ng voices (and, apart, people):
+
+TABLE_CLEAN
+"""
+
+LOSSY = Setting(VOIP, 64_000, complexity=0)
+"""For listeners who lose packets: CELT has no in-band FEC.
+
+TABLE_LOSSY
+"""
+
+LOSS_BEGINS, LOSS_ENDS = 2.0, 0.5
+"""Percent at which SILK with FEC takes over from CELT with the listener's concealment, and at which it gives way. At
+1 % both sound the same, at 2 % SILK is better; and a single packet may be 1 % of a report."""
+
+MAX_EXPECTED_LOSS = 10
+"""Percent, however much is lost: told to expect more, libopus takes from the voice what the copies do not give back."""
+
+
+def is_lossy(loss: float, was_lossy: bool) -> bool:
+    """Whether `loss` percent ask for FEC. Between the two bounds it stays as it was."""
+    return loss >= (LOSS_ENDS if was_lossy else LOSS_BEGINS)
+
+
+# libopus
+
+
+def libraries(site: Path) -> list[str]:
+    """Files that may be libopus, best first: those that PyAV's wheels bring into `site` (site-packages) on Linux and
+    Windows (av.libs) and on macOS (av/.dylibs), then the system's."""
+    bundled = [path for folder in ("av.libs", "av/.dylibs") for path in sorted(site.glob(f"{folder}/libopus[.-]*"))]
     system = ctypes.util.find_library("opus")
-    for path in [*found, *([system] if system else [])]:
+    return [*map(str, bundled), *([system] if system else [])]
+
+
+def load(paths: Sequence[str]) -> ctypes.PyDLL:
+    """The first of `paths` that is libopus. Raises ImportError.
+
+    PyDLL keeps the GIL: the calls are short and come in rows, and after each one that gives it up, a thread that is
+    busy in Python keeps the event loop waiting for up to 5 ms (sys.getswitchinterval)."""
+    for path in paths:
         try:
-            return ctypes.CDLL(path)
-        except OSError:
+            library = ctypes.PyDLL(path)
+            library.opus_decode  # noqa: B018  # looked up only now: AttributeError if it is something else
+            return library
+        except (OSError, AttributeError):
             continue
     raise ImportError("libopus not found: neither in PyAV's wheel nor on the system (Debian: libopus0)")
 
 
-_lib = _load()
-_int, _int32, _pointer = ctypes.c_int, ctypes.c_int32, ctypes.c_void_p
+_lib = load(libraries(Path(av.__file__).parent.parent))
+_int, _int32, _pointer, _bytes = ctypes.c_int, ctypes.c_int32, ctypes.c_void_p, ctypes.c_char_p
 _lib.opus_decoder_create.argtypes = [_int32, _int, ctypes.POINTER(_int)]
 _lib.opus_decoder_create.restype = _pointer
-_lib.opus_decode.argtypes = [_pointer, ctypes.c_char_p, _int32, _pointer, _int, _int]
+_lib.opus_decode.argtypes = _lib.opus_decode_float.argtypes = [_pointer, _bytes, _int32, _pointer, _int, _int]
 _lib.opus_decoder_destroy.argtypes = [_pointer]
 _lib.opus_encoder_create.argtypes = [_int32, _int, _int, ctypes.POINTER(_int)]
 _lib.opus_encoder_create.restype = _pointer
-_lib.opus_encode.argtypes = [_pointer, _pointer, _int, ctypes.c_char_p, _int32]
-_lib.opus_encoder_ctl.argtypes = [_pointer, _int, _int32]  # variadic in C: only requests that set an int32 pass here
+_lib.opus_encoder_init.argtypes = [_pointer, _int32, _int, _int]
+_lib.opus_encode.argtypes = [_pointer, _bytes, _int, _pointer, _int32]
+_lib.opus_encoder_ctl.argtypes = [_pointer, _int]  # variadic in C: the third is passed as such, which arm64 macOS needs
 _lib.opus_encoder_destroy.argtypes = [_pointer]
-_lib.opus_packet_get_nb_samples.argtypes = [ctypes.c_char_p, _int32, _int32]
+_lib.opus_packet_get_nb_samples.argtypes = [_bytes, _int32, _int32]
+_has_lbrr = getattr(_lib, "opus_packet_has_lbrr", None)  # since libopus 1.4; Debian 12 has 1.3.1
+if _has_lbrr is not None:
+    _has_lbrr.argtypes = [_bytes, _int32]
+
+_SET_BITRATE, _SET_COMPLEXITY, _SET_INBAND_FEC, _SET_PACKET_LOSS, _SET_DTX = 4002, 4010, 4012, 4014, 4016
+_GET_LOOKAHEAD = 4027
 
 
 def duration(packet: bytes) -> int:
@@ -64,31 +136,56 @@ def duration(packet: bytes) -> int:
     return max(0, int(_lib.opus_packet_get_nb_samples(packet, len(packet), CLOCK_RATE)))
 
 
-class Decoder:
-    """Opus packets of one sender to mono int16 at `rate` (8, 12, 16, 24 or 48 kHz)."""
+def has_fec(packet: bytes) -> bool:
+    """Whether `recover` would find a copy of the lost one in `packet` (RFC 6716 §2.1.7). False also where it is not
+    Opus, and where libopus is too old to tell."""
+    return _has_lbrr is not None and len(packet) > 0 and _has_lbrr(packet, len(packet)) == 1
 
-    def __init__(self, rate: int) -> None:
+
+Sample = TypeVar("Sample", np.int16, np.float32)
+
+
+class Decoder(Generic[Sample]):
+    """Opus packets of one sender, mono or stereo, to mono PCM at `rate` (8, 12, 16, 24 or 48 kHz).
+
+    `Decoder(rate)` gives int16, `Decoder(rate, np.float32)` the same in [-1, 1], which is what libopus has inside: a
+    pass less for who wants floats. Those may overshoot full scale a little."""
+
+    @overload
+    def __init__(self: "Decoder[np.int16]", rate: int) -> None: ...
+    @overload
+    def __init__(self, rate: int, sample: type[Sample]) -> None: ...
+    def __init__(self, rate: int, sample: type[Sample] | type[np.int16] = np.int16) -> None:
         error = _int()
         self._state = _lib.opus_decoder_create(rate, 1, ctypes.byref(error))
         if error.value:
             raise OpusError(f"no decoder for {rate} Hz (libopus error {error.value})")
-        self._frame = rate // 50
-        self._pcm = np.empty(rate * _MAX_PACKET_MS // 1000, np.int16)
+        self._rate = rate
+        self._decode = _lib.opus_decode if sample is np.int16 else _lib.opus_decode_float
+        self._pcm: npt.NDArray[Sample] = np.empty(rate * _MAX_TICKS // CLOCK_RATE, sample)
+        self._address = self._pcm.ctypes.data  # looked up once: that takes longer than the rest of a call's overhead
 
-    def decode(self, packet: bytes) -> Int16:
+    def decode(self, packet: bytes) -> npt.NDArray[Sample]:
         """One packet, 2.5 to 120 ms. Raises OpusError if it is not Opus."""
-        return self._run(packet, len(self._pcm), fec=0)
+        if not packet:
+            raise OpusError("not an Opus packet: it is empty")  # to libopus that would mean: conceal
+        return self._run(packet, len(packet), _MAX_TICKS, 0)
 
-    def recover(self, packet: bytes) -> Int16:
-        """The 20 ms before `packet`, from its in-band FEC (RFC 6716 §2.1.7); concealment if it carries none."""
-        return self._run(packet, self._frame, fec=1)
+    def recover(self, packet: bytes, ticks: int = FRAME) -> npt.NDArray[Sample]:
+        """The RTP `ticks` before `packet`, from its in-band FEC (RFC 6716 §2.1.7); concealment as far as it carries
+        none. Raises OpusError if it is not Opus, or `ticks` are no multiple of 2.5 ms up to 120."""
+        if not packet:
+            raise OpusError("not an Opus packet: it is empty")
+        return self._run(packet, len(packet), ticks, 1)
 
-    def conceal(self) -> Int16:
-        """20 ms made up from what came before."""
-        return self._run(None, self._frame, fec=0)
+    def conceal(self, ticks: int = FRAME) -> npt.NDArray[Sample]:
+        """RTP `ticks` made up from what came before. Raises OpusError if they are no multiple of 2.5 ms up to 120."""
+        return self._run(None, 0, ticks, 0)
 
-    def _run(self, packet: bytes | None, samples: int, fec: int) -> Int16:
-        count = _lib.opus_decode(self._state, packet, len(packet or b""), self._pcm.ctypes.data, samples, fec)
+    def _run(self, packet: bytes | None, size: int, ticks: int, fec: int) -> npt.NDArray[Sample]:
+        if ticks % _STEP or not 0 < ticks <= _MAX_TICKS:  # libopus writes as much as it is told
+            raise OpusError(f"no packet lasts {ticks} ticks")
+        count = self._decode(self._state, packet, size, self._address, ticks * self._rate // CLOCK_RATE, fec)
         if count < 0:
             raise OpusError(f"not an Opus packet (libopus error {count})")
         return self._pcm[:count].copy()
@@ -99,35 +196,72 @@ class Decoder:
 
 
 class Encoder:
-    """Mono int16 speech at `rate` to Opus, 20 ms a packet, with in-band FEC against `expected_loss` percent."""
+    """Mono int16 speech at `rate` (8, 12, 16, 24 or 48 kHz) to Opus, 20 ms a packet, the way the loss asks for.
 
-    def __init__(self, rate: int, bitrate: int = 32_000, complexity: int = 5, expected_loss: int = 5) -> None:
+    Of packets of at most DTX_BYTES in a row only the first need be sent."""
+
+    def __init__(self, rate: int, expected_loss: float = 0.0, clean: Setting = CLEAN, lossy: Setting = LOSSY) -> None:
+        """`expected_loss`: percent of packets."""
         error = _int()
-        self._state = _lib.opus_encoder_create(rate, 1, _APPLICATION_VOIP, ctypes.byref(error))
+        self._state = _lib.opus_encoder_create(rate, 1, clean.application, ctypes.byref(error))
         if error.value:
             raise OpusError(f"no encoder for {rate} Hz (libopus error {error.value})")
         self.frame_samples = rate // 50
-        self._packet = ctypes.create_string_buffer(_MAX_PACKET)
-        for request, value in (
-            (_SET_BITRATE, bitrate),
-            (_SET_COMPLEXITY, complexity),
-            (_SET_INBAND_FEC, 1),
-            (_SET_PACKET_LOSS, expected_loss),
-        ):
-            _lib.opus_encoder_ctl(self._state, request, value)
+        self._rate = rate
+        self._clean, self._lossy = clean, lossy
+        self._setting: Setting | None = None
+        self._loss = 0.0
+        self._packet: Any = ctypes.create_string_buffer(_MAX_PACKET)  # a slice of it is bytes; typeshed says a list
+        self.begin(expected_loss)
+
+    @property
+    def setting(self) -> Setting:
+        """How it encodes now."""
+        assert self._setting is not None
+        return self._setting
+
+    @property
+    def delay(self) -> int:
+        """Samples by which what is decoded comes later than what was encoded: libopus' lookahead."""
+        lookahead = _int32()
+        _lib.opus_encoder_ctl(self._state, _GET_LOOKAHEAD, ctypes.byref(lookahead))
+        return lookahead.value
+
+    def begin(self, reported_loss: float) -> None:
+        """A phrase begins, nowhere else would another mode go unheard: encode it against the loss that listeners report
+        now, in percent. One report tells of a second only, so a peak counts half in the next phrase, and so on."""
+        self._loss = max(reported_loss, self._loss / 2)
+        setting = self._lossy if is_lossy(self._loss, self._setting is self._lossy) else self._clean
+        if setting is not self._setting:
+            self._setting = setting
+            # Anew, not adjusted: the decoder, too, forgets when the mode changes (RFC 6716 §4.5)
+            _lib.opus_encoder_init(self._state, self._rate, 1, setting.application)
+            self._set(_SET_BITRATE, setting.bitrate)
+            self._set(_SET_COMPLEXITY, setting.complexity)
+            self._set(_SET_INBAND_FEC, 1)
+            self._set(_SET_DTX, int(setting.dtx))
+        self._set(_SET_PACKET_LOSS, round(min(self._loss, MAX_EXPECTED_LOSS)))
 
     def encode(self, pcm: Int16) -> bytes:
         """`frame_samples` samples to one packet."""
         assert len(pcm) == self.frame_samples, f"one 20 ms frame at a time, got {len(pcm)} samples"
-        pcm = np.ascontiguousarray(pcm)
-        count = _lib.opus_encode(self._state, pcm.ctypes.data, self.frame_samples, self._packet, _MAX_PACKET)
+        assert pcm.dtype == np.int16, f"int16 samples, got {pcm.dtype}"
+        count: int = _lib.opus_encode(self._state, pcm.tobytes(), self.frame_samples, self._packet, _MAX_PACKET)
         if count < 0:
             raise OpusError(f"cannot encode (libopus error {count})")
-        return self._packet.raw[:count]
+        packet: bytes = self._packet[:count]
+        return packet
+
+    def _set(self, request: int, value: int) -> None:
+        if error := _lib.opus_encoder_ctl(self._state, request, _int32(value)):
+            raise OpusError(f"libopus cannot set {request} to {value} (error {error})")
 
     def __del__(self) -> None:
         if state := getattr(self, "_state", None):
             _lib.opus_encoder_destroy(state)
+
+
+# Offline
 
 
 def to_int16(pcm: npt.NDArray[np.float32], rate: int, target_rate: int, tempo: float = 1.0) -> Int16:

@@ -1,14 +1,16 @@
 """What waits to be said by one voice in one language: phrases in, one Opus packet every 20 ms out. Time is an argument.
 
 The lag stays bounded without cutting a word: a growing backlog is spoken up to 1.2 times as fast, and beyond the bound
-the oldest phrase not yet begun is dropped whole, and counted.
+the oldest phrase not yet begun is dropped whole, and counted. Silence within a phrase takes time, but few packets.
 """
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from rtc.opus import FRAME, Encoder, Int16
+import numpy as np
+
+from rtc.opus import DTX_BYTES, FRAME, Encoder, Int16
 from rtc.rtp import Packet
 from rtc.stats import Stats
 from rtc.stream import Stream
@@ -38,10 +40,15 @@ class Phrase(Generic[T]):
     """One segment, spoken."""
 
     tag: T
-    pcm: Int16
-    """At VOICE_RATE."""
+    frames: Int16
+    """20 ms each at VOICE_RATE, shape [frames, samples]."""
     position: int = 0
-    """Samples already sent."""
+    """Frames already said."""
+
+    @property
+    def waiting(self) -> int:
+        """Frames not yet said."""
+        return len(self.frames) - self.position
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +56,17 @@ class Tick(Generic[T]):
     """What happened in 20 ms."""
 
     sent: bool = False
-    """A packet went out."""
+    """Something was said: by a packet, or by none where silence goes on (DTX)."""
     began: T | None = None
-    """The phrase whose first packet it was."""
+    """The phrase whose first 20 ms they were."""
     started: bool = False
     """The voice began to be heard."""
     stopped: bool = False
     """Nothing more waits."""
+
+
+_IDLE: Tick[Any] = Tick()
+_GOES_ON: Tick[Any] = Tick(sent=True)  # the same object for nearly every tick: making one takes longer than the rest
 
 
 class Playout(Generic[T]):
@@ -67,55 +78,61 @@ class Playout(Generic[T]):
         self._encoder = Encoder(VOICE_RATE)
         self._phrases: deque[Phrase[T]] = deque()
         self._speaking = False
+        self._silent = False  # the last packet said so, and stands for those that follow
         self._sequence = self._timestamp = 0
 
     @property
     def backlog(self) -> float:
         """Seconds waiting."""
-        return sum(len(phrase.pcm) - phrase.position for phrase in self._phrases) / VOICE_RATE
+        return sum(phrase.waiting for phrase in self._phrases) * PTIME
 
     def say(self, tag: T, pcm: Int16, now: float) -> int:
-        """Queue a phrase; the stream's timestamp at which it will begin (48 kHz ticks) is returned."""
+        """Queue a phrase, at least one sample of it; the stream's timestamp at which it will begin (48 kHz ticks) is
+        returned."""
         while self.backlog > MAX_BACKLOG and len(self._phrases) > 1:
             del self._phrases[1]  # the first is being spoken: never cut a word
             self._stats.phrases_dropped += 1
         if not self._speaking and not self._phrases:  # a talkspurt's clock starts here, so that the promise is kept
             self._timestamp = (self._now(now) - FRAME) & 0xFFFFFFFF
-        starts = self._now(now) + sum(self._ticks(phrase) for phrase in self._phrases)
-        self._phrases.append(Phrase(tag, pcm))
+        starts = self._now(now) + sum(phrase.waiting for phrase in self._phrases) * FRAME
+        samples = self._encoder.frame_samples
+        whole = np.pad(pcm, (0, -len(pcm) % samples))
+        self._phrases.append(Phrase(tag, whole.reshape(-1, samples)))
         return starts & 0xFFFFFFFF
 
     def tick(self, now: float) -> Tick[T]:
-        """Send the next 20 ms, if any wait. `now`: clock seconds."""
+        """Say the next 20 ms, if any wait. `now`: clock seconds."""
         if not self._phrases:
-            stopped, self._speaking = self._speaking, False
-            return Tick(stopped=stopped)
-        started = not self._speaking
+            if not self._speaking:
+                return _IDLE
+            self._speaking = False
+            return Tick(stopped=True)
+        phrase = self._phrases[0]
+        begins, started = phrase.position == 0, not self._speaking
+        if begins:
+            self._encoder.begin(100 * self.stream.fraction_lost)
         self._timestamp = self._now(now)
         self._speaking = True
-        phrase = self._phrases[0]
-        began = phrase.tag if phrase.position == 0 else None
-        size = self._encoder.frame_samples
-        frame = phrase.pcm[phrase.position : phrase.position + size]
-        phrase.position += len(frame)
-        if phrase.position >= len(phrase.pcm):
+        frame = phrase.frames[phrase.position]
+        phrase.position += 1
+        if not phrase.waiting:
             self._phrases.popleft()
-        if len(frame) < size:
-            padded = frame.copy()
-            padded.resize(size)
-            frame = padded
-        self._stats.opus_encodes += 1
+        self._say(self._encoder.encode(frame), started, now)
+        return Tick(sent=True, began=phrase.tag, started=started) if begins else _GOES_ON
+
+    def _say(self, payload: bytes, started: bool, now: float) -> None:
+        """Send a packet, unless it only says again what the last one said: that the voice is silent. As in WebRTC
+        (opus_interface.cc, WebRtcOpus_Encode), time goes on meanwhile and sequence numbers do not, so that the listener
+        makes silence and sees no loss (RFC 7587 §3.1.3)."""
+        was_silent, self._silent = self._silent, len(payload) <= DTX_BYTES
+        if self._silent and was_silent and not started:
+            return
         self._sequence = (self._sequence + 1) & 0xFFFF
-        packet = Packet(0, self._sequence, self._timestamp, int(started), self._encoder.encode(frame))
-        self.stream.send(packet, now)
-        return Tick(sent=True, began=began, started=started)
+        self._stats.opus_encodes += 1
+        self.stream.send(Packet(0, self._sequence, self._timestamp, int(started), payload), now)
 
     def _now(self, now: float) -> int:
         """The stream's clock: steady within a talkspurt, the wall's between two."""
         if self._speaking or self._phrases:
             return (self._timestamp + FRAME) & 0xFFFFFFFF
         return round(now / PTIME) * FRAME & 0xFFFFFFFF
-
-    def _ticks(self, phrase: Phrase[T]) -> int:
-        frames = -(-(len(phrase.pcm) - phrase.position) // self._encoder.frame_samples)
-        return frames * FRAME

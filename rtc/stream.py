@@ -42,6 +42,12 @@ class Stream:
         """Slots that carry this stream now."""
         return len(self._slots)
 
+    @property
+    def fraction_lost(self) -> float:
+        """What the listener who loses most reported last, 0 to 1. The worst, not the average: FEC costs those who lose
+        nothing little that they could hear, and the one who does lose is why it exists."""
+        return max((slot.fraction_lost for slot in self._slots), default=0.0)
+
     def attach(self, slot: Outlet) -> None:
         """Begin to send into the slot."""
         slot.carry(self.key)

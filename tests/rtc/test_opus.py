@@ -1,12 +1,37 @@
 """Opus by libopus: what goes in comes out, at any rate, after loss, and at another tempo."""
 
 import io
+from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rtc.opus import CLOCK_RATE, FRAME, Decoder, Encoder, Int16, OpusError, duration, to_int16, to_ogg
+from rtc.opus import (
+    CLEAN,
+    CLOCK_RATE,
+    DTX_BYTES,
+    FRAME,
+    LOSS_BEGINS,
+    LOSS_ENDS,
+    LOSSY,
+    Decoder,
+    Encoder,
+    Int16,
+    OpusError,
+    duration,
+    has_fec,
+    is_lossy,
+    libraries,
+    load,
+    to_int16,
+    to_ogg,
+)
+
+RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 
 
 def tone(rate: int, seconds: float = 1.0, hertz: float = 440.0) -> Int16:
@@ -26,21 +51,72 @@ def likeness(heard: np.ndarray, said: np.ndarray, max_delay: int) -> float:
     return max(float(np.corrcoef(heard[shift : shift + size], said[:size])[0, 1]) for shift in range(max_delay))
 
 
-def encode(pcm: Int16, rate: int, **options: int) -> list[bytes]:
-    encoder = Encoder(rate, **options)
+def encode(pcm: Int16, rate: int, expected_loss: float = 0.0) -> list[bytes]:
+    encoder = Encoder(rate, expected_loss)
     size = encoder.frame_samples
     return [encoder.encode(pcm[start : start + size]) for start in range(0, len(pcm) - size + 1, size)]
 
 
-@pytest.mark.parametrize(("sent", "heard"), [(24_000, 24_000), (24_000, 16_000), (16_000, 16_000), (48_000, 16_000)])
-def test_round_trip(sent: int, heard: int) -> None:
-    """What was said is heard, at the rate the listener's model wants."""
+def ffmpeg(milliseconds: float, stereo: bool, application: str) -> list[bytes]:
+    """A tone of a second as another encoder's packets: any length, one channel or two."""
+    layout = "stereo" if stereo else "mono"
+    codec = av.CodecContext.create("libopus", "w")
+    codec.sample_rate, codec.format, codec.layout = CLOCK_RATE, "s16", layout
+    codec.time_base, codec.bit_rate = Fraction(1, CLOCK_RATE), 64_000
+    codec.options = {"frame_duration": str(milliseconds), "application": application}
+    pcm = np.repeat(tone(CLOCK_RATE), 1 + stereo)[None]
+    frame = av.AudioFrame.from_ndarray(pcm, "s16", layout)
+    frame.sample_rate, frame.pts = CLOCK_RATE, 0
+    size = round(CLOCK_RATE * milliseconds / 1000)
+    pieces = av.AudioResampler("s16", layout, CLOCK_RATE, frame_size=size).resample(frame)
+    return [bytes(packet) for piece in pieces for packet in codec.encode(piece)]
+
+
+@pytest.mark.parametrize("expected_loss", [0.0, 5.0])
+@pytest.mark.parametrize(
+    ("sent", "heard"), [(24_000, 24_000), (24_000, 16_000), (16_000, 16_000), (48_000, 16_000), (8_000, 8_000)]
+)
+def test_round_trip(sent: int, heard: int, expected_loss: float) -> None:
+    """What was said is heard, at the rate the listener's model wants, whether it is coded against loss or not."""
     decoder = Decoder(heard)
-    packets = encode(tone(sent), sent)
+    packets = encode(tone(sent), sent, expected_loss)
     pcm = np.concatenate([decoder.decode(packet) for packet in packets])
     assert len(packets) == 50 and len(pcm) == heard
     assert likeness(pcm, tone(heard), max_delay=heard // 50) > 0.98
     assert pitch(pcm[heard // 10 :], heard) == pytest.approx(440, abs=3)
+
+
+@pytest.mark.parametrize("stereo", [False, True])
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("milliseconds", [2.5, 5, 10, 20, 40, 60, 80, 100, 120])
+def test_packets_of_any_length(milliseconds: float, rate: int, stereo: bool) -> None:
+    """Of anybody's encoder, at any rate of ours, one channel or two: a mono tone as loud as it was."""
+    decoder = Decoder(rate)
+    packets = ffmpeg(milliseconds, stereo, "voip" if milliseconds >= 10 else "lowdelay")
+    assert {duration(packet) for packet in packets} == {milliseconds * CLOCK_RATE / 1000}
+    heard = [decoder.decode(packet) for packet in packets]
+    assert {len(pcm) for pcm in heard} == {milliseconds * rate / 1000}
+    pcm = np.concatenate(heard)[rate // 4 :]
+    assert pitch(pcm, rate) == pytest.approx(440, abs=3)
+    assert np.sqrt(np.square(pcm.astype(float)).mean()) == pytest.approx(8000 / np.sqrt(2), rel=0.1)
+
+
+def test_floats_are_the_same_sound() -> None:
+    """As int16, within its rounding; -1 and 1 are full scale."""
+    whole, exact = Decoder(16_000), Decoder(16_000, np.float32)
+    for packet in encode(tone(16_000), 16_000):
+        floats = exact.decode(packet)
+        assert floats.dtype == np.float32
+        assert np.abs(whole.decode(packet) - floats * 32768).max() <= 1
+
+
+def test_one_packet_does_not_write_over_the_last() -> None:
+    """What `decode` gave stays as it was."""
+    decoder, packets = Decoder(16_000), encode(tone(16_000), 16_000)
+    first = decoder.decode(packets[10])
+    kept = first.copy()
+    decoder.decode(packets[11])
+    assert (first == kept).all()
 
 
 def test_fec_is_better_than_concealment() -> None:
@@ -68,10 +144,59 @@ def test_recovery_without_fec_is_concealment() -> None:
     decoder = Decoder(16_000)
     packet = encode(tone(16_000, 0.02), 16_000, expected_loss=0)[0]
     decoder.decode(packet)
+    assert not has_fec(packet)
     assert len(decoder.recover(packet)) == 320
 
 
-@pytest.mark.parametrize("garbage", [b"\xff" * 3, b"\x03", b"\x7f\xff\xff\xff"])
+def test_it_is_known_which_packets_carry_copies() -> None:
+    """Of those coded against loss most (a steady tone is soon no speech to SILK); of the others none."""
+    with_fec = [has_fec(packet) for packet in encode(tone(16_000), 16_000, expected_loss=10)]
+    assert sum(with_fec) > 20 and not with_fec[0]
+    assert not any(has_fec(packet) for packet in encode(tone(16_000), 16_000))
+    assert not has_fec(b"") and not has_fec(b"\x03")
+
+
+@pytest.mark.parametrize("ticks", [120, FRAME // 2, 2 * FRAME, 6 * FRAME])
+def test_what_is_lost_need_not_be_20_ms(ticks: int) -> None:
+    """The hole is filled to its end, by FEC or without."""
+    decoder, packets = Decoder(24_000), encode(tone(24_000), 24_000, expected_loss=10)
+    for packet in packets[:-1]:
+        decoder.decode(packet)
+    assert len(decoder.recover(packets[-1], ticks)) == len(decoder.conceal(ticks)) == ticks // 2
+
+
+@pytest.mark.parametrize("ticks", [0, -960, 119, 961, 7 * FRAME, 2**31])
+def test_impossible_lengths_are_refused(ticks: int) -> None:
+    """libopus writes as much as it is told, so it is told nothing beyond the buffer."""
+    decoder, packet = Decoder(16_000), encode(tone(16_000), 16_000)[0]
+    with pytest.raises(OpusError):
+        decoder.conceal(ticks)
+    with pytest.raises(OpusError):
+        decoder.recover(packet, ticks)
+
+
+DECODERS = [Decoder(rate, sample) for rate in RATES for sample in (np.int16, np.float32)]
+
+
+@given(st.sampled_from(DECODERS), st.binary(max_size=1500), st.integers(-10, 10_000))
+def test_any_bytes_are_decoded_or_refused(decoder: Decoder, packet: bytes, ticks: int) -> None:
+    """Whatever comes from the network, in any order: PCM or OpusError, never a crash; and the decoder goes on."""
+    assert 0 <= duration(packet) <= 6 * FRAME
+    assert has_fec(packet) in (False, True)
+    for attempt in (
+        lambda: decoder.decode(packet),
+        lambda: decoder.recover(packet),
+        lambda: decoder.recover(packet, ticks),
+        lambda: decoder.conceal(ticks),
+    ):
+        try:
+            assert 0 < len(attempt()) <= 48_000 * 120 // 1000
+        except OpusError:
+            pass
+    assert len(decoder.decode(b"\xf8\xff\xfe")) == len(decoder.conceal())
+
+
+@pytest.mark.parametrize("garbage", [b"", b"\xff" * 3, b"\x03", b"\x7f\xff\xff\xff"])
 def test_garbage_is_refused(garbage: bytes) -> None:
     """OpusError, and the decoder goes on afterwards."""
     decoder = Decoder(16_000)
@@ -92,6 +217,76 @@ def test_only_whole_frames_are_encoded() -> None:
     """A wrong size is a bug of the caller, told with the size."""
     with pytest.raises(AssertionError, match="got 100 samples"):
         Encoder(16_000).encode(np.zeros(100, np.int16))
+
+
+def test_only_int16_is_encoded() -> None:
+    """Floats would be read as noise, twice as much of it as there is."""
+    with pytest.raises(AssertionError, match="got float32"):
+        Encoder(16_000).encode(np.zeros(320, np.float32))  # type: ignore[arg-type]
+
+
+def test_any_stride_is_encoded() -> None:
+    """One channel of two, say."""
+    pcm = tone(48_000, 0.02)
+    assert Encoder(48_000).encode(np.repeat(pcm, 2)[::2]) == Encoder(48_000).encode(pcm)
+
+
+@given(st.floats(0, 100), st.booleans())
+def test_the_mode_does_not_flutter(loss: float, was_lossy: bool) -> None:
+    """A loss that asks for FEC asks for it again; between the bounds everything stays."""
+    now = is_lossy(loss, was_lossy)
+    assert is_lossy(loss, now) == now
+    if LOSS_ENDS <= loss < LOSS_BEGINS:
+        assert now == was_lossy
+
+
+def test_a_peak_of_loss_is_remembered_for_some_phrases() -> None:
+    """8 % in one report: SILK with FEC, until half of it, and half of that, is hardly a loss."""
+    encoder, used = Encoder(24_000), []
+    for reported in [0, 1, 8, 0, 0, 0, 0, 0, 0]:
+        encoder.begin(reported)
+        used.append(encoder.setting)
+    assert used == [CLEAN] * 2 + [LOSSY] * 5 + [CLEAN] * 2
+
+
+@pytest.mark.parametrize("expected_loss", [0.0, 100.0])
+def test_the_delay_is_what_it_says(expected_loss: float) -> None:
+    """A click is heard `delay` samples later, 2.5 ms by CELT, less than 10 ms by SILK."""
+    encoder, decoder = Encoder(24_000, expected_loss), Decoder(24_000)
+    pcm = np.zeros(24_000, np.int16)
+    pcm[9600:9620] = 20_000
+    heard = np.concatenate([decoder.decode(encoder.encode(frame)) for frame in pcm.reshape(-1, 480)])
+    assert int(np.abs(heard).argmax()) - 9610 == pytest.approx(encoder.delay, abs=24)
+    assert encoder.delay <= 240
+
+
+def test_silence_that_lasts_costs_next_to_nothing() -> None:
+    """Where nobody loses packets; soft sounds are no silence. Against loss every packet is sent: SILK takes soft speech
+    for silence."""
+    soft = tone(24_000).clip(-30, 30)
+    silence = np.zeros(24_000, np.int16)
+    assert sum(len(packet) <= DTX_BYTES for packet in encode(silence, 24_000)) > 35
+    assert all(len(packet) > DTX_BYTES for packet in encode(soft, 24_000))
+    assert all(len(packet) > DTX_BYTES for packet in encode(silence, 24_000, expected_loss=5))
+
+
+@pytest.mark.parametrize(
+    "file", ["av.libs/libopus-114e2b1a.so.0.11.1", "av/.dylibs/libopus.0.dylib", "av.libs/libopus-0-5ab3.dll"]
+)
+def test_libopus_is_found_in_a_wheel(tmp_path: Path, file: str) -> None:
+    """Of Linux, macOS and Windows, before the system's; what is only called alike is not taken."""
+    for name in (file, "av.libs/libopusfile.so.0", "av.libs/libx264.so"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path for path in libraries(tmp_path) if path.startswith(str(tmp_path))] == [str(tmp_path / file)]
+    assert libraries(tmp_path)[0] == str(tmp_path / file)
+
+
+def test_without_libopus_it_says_so(tmp_path: Path) -> None:
+    """A file that is no library, or none at all."""
+    (tmp_path / "libopus.so").write_text("no library")
+    with pytest.raises(ImportError, match="libopus not found"):
+        load([str(tmp_path / "libopus.so"), str(tmp_path / "gone.so")])
 
 
 def test_duration_of_packets() -> None:

@@ -60,3 +60,15 @@ def test_a_sender_that_reconnected_is_a_new_source() -> None:
     for number in (40_000, 40_001):
         stream.send(packet(number, ssrc=8), 0.0)
     assert ear.switches == 1 and len(ear.heard) == 5
+
+
+def test_the_loss_of_a_stream_is_its_worst_listener_s() -> None:
+    """Nobody listens: nothing is lost."""
+    stream, ears = Stream(KEY), [Recorder("0"), Recorder("1")]
+    assert stream.fraction_lost == 0.0
+    for ear, loss in zip(ears, (0.25, 0.01), strict=True):
+        ear.fraction_lost = loss
+        stream.attach(ear)
+    assert stream.fraction_lost == 0.25
+    stream.detach(ears[0])
+    assert stream.fraction_lost == 0.01
