@@ -62,6 +62,10 @@ class MixInput:
         self._frames.clear()
         self._filling = True
 
+    def stats(self) -> dict[str, float | None]:
+        """What was mixed."""
+        return {"packets": self.packets, "dropped": self.dropped}
+
     def rtp_time(self, timestamp: int, now: float) -> int | None:
         """None: in a mix no RTP time belongs to one voice."""
         return None

@@ -202,6 +202,18 @@ class PeerConnection:
         known = [sender.round_trip for sender in self._senders if sender.round_trip is not None]
         return min(known, default=None)
 
+    def stats(self) -> dict[str, Any]:
+        """The connection in numbers, for operators."""
+        trip = self.round_trip
+        return {
+            "state": self.state,
+            "round_trip_ms": None if trip is None else round(trip * 1000, 1),
+            "datagrams_early": sum(transport.early for transport in self._transports.values()),
+            "datagrams_refused": sum(transport.refused for transport in self._transports.values()),
+            **(self.microphone.stats() if self.microphone is not None else {}),
+            "slots": {name: outlet.stats() for name, outlet in self.slots.items()},
+        }
+
     def _report(self, now: float) -> None:
         """Everything RTCP owes the client, in compound packets (RFC 3550 §6.1)."""
         if self._ended.is_set():

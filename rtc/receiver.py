@@ -57,6 +57,20 @@ class Microphone:
         """Interarrival jitter (RFC 3550 §6.4.1), seconds."""
         return self._reception.jitter
 
+    def stats(self) -> dict[str, int | float | None]:
+        """What came, and what is wrong with it, for operators."""
+        asked, filled = (self._requests.asked, self._requests.filled) if self._requests else (0, 0)
+        return {
+            "level_dbov": None if self.level is None else -self.level,
+            "packets_received": self.packets,
+            "packets_lost": self.packets_lost,
+            "jitter_ms": round(self._reception.jitter * 1000, 1),
+            "packets_malformed": self.malformed,
+            "packets_of_unknown_type": self.strange,
+            "retransmissions_asked": asked,
+            "retransmissions_received": filled,
+        }
+
     @property
     def retransmissions(self) -> tuple[int, int]:
         """Packets asked for again, and those of them that came."""

@@ -143,6 +143,18 @@ class SlotSender:
             if ticks < 60 << 16:  # a clock that was set back gives nonsense
                 self.round_trip = ticks / 65536
 
+    def stats(self) -> dict[str, float | None]:
+        """What was sent, and what the listener says of it."""
+        return {
+            "packets": self.packets,
+            "dropped": self.dropped,
+            "resent": self.resent,
+            "fraction_lost": round(self.fraction_lost, 3),
+            "packets_lost": self.packets_lost,
+            "jitter_ms": round(self.jitter * 1000, 1),
+            "round_trip_ms": None if self.round_trip is None else round(self.round_trip * 1000, 1),
+        }
+
     def report(self, now: float, ntp: int) -> rtcp.SenderReport | None:
         """A sender report for the present (RFC 3550 §6.4.1), or None while nothing was sent lately. `ntp`: the wall
         clock at `now`."""

@@ -23,6 +23,9 @@ class Outlet(Protocol):
     def send(self, packet: Packet, now: float) -> None:
         """Never blocks. `now`: clock seconds."""
 
+    def stats(self) -> dict[str, float | None]:
+        """What was sent, and what the listener says of it, for operators."""
+
     def rtp_time(self, timestamp: int, now: float) -> int | None:
         """The RTP time at which the listener gets the packet with the stream's `timestamp`, if that can be said."""
 

@@ -161,27 +161,15 @@ class Participant:
 
     def media_stats(self) -> dict[str, Any]:
         """Their media connection in numbers, for operators."""
-        inbound, microphone = self._interpreter.inbound, self._pc.microphone if self._pc else None
-        trip = self._pc.round_trip if self._pc else None
-        asked, filled = microphone.retransmissions if microphone else (0, 0)
+        inbound = self._interpreter.inbound
         return {
             "participant_id": self.id,
             "room": self.room.id,
-            "state": self._pc.state if self._pc else "new",
             "level_dbfs": round(inbound.level, 1),
-            "level_dbov": -microphone.level if microphone and microphone.level is not None else None,
-            "packets_received": microphone.packets if microphone else 0,
             "decoded_ms": inbound.decoded_ms,
-            "packets_lost": microphone.packets_lost if microphone else 0,
-            "jitter_ms": round(microphone.jitter * 1000, 1) if microphone else 0.0,
-            "retransmissions": {"asked": asked, "filled": filled},
             "packets_concealed": inbound.concealed,
             "packets_undecodable": inbound.undecodable,
-            "round_trip_ms": None if trip is None else round(trip * 1000, 1),
-            "slots": {
-                mid: {"packets": slot.packets, "dropped": slot.dropped, "fraction_lost": round(slot.fraction_lost, 3)}
-                for mid, slot in self.slots.items()
-            },
+            **(self._pc.stats() if self._pc is not None else {"state": "new", "slots": {}}),
         }
 
     # messages

@@ -25,5 +25,8 @@ class Recorder:
         self.packets += 1
         self.heard.append(packet)
 
+    def stats(self) -> dict[str, float | None]:
+        return {"packets": self.packets}
+
     def rtp_time(self, timestamp: int, now: float) -> int | None:
         return timestamp + 1_000_000

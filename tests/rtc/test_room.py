@@ -30,6 +30,9 @@ class Slot:
     def send(self, packet: Packet, now: float) -> None:
         self.got.append(packet)
 
+    def stats(self) -> dict[str, float | None]:
+        return {}
+
     def rtp_time(self, timestamp: int, now: float) -> int | None:
         return timestamp + 1
 
