@@ -137,7 +137,7 @@ _lib.opus_encode.argtypes = [_pointer, _bytes, _int, _pointer, _int32]
 _lib.opus_encoder_ctl.argtypes = [_pointer, _int]  # variadic in C: the third is passed as such, which arm64 macOS needs
 _lib.opus_encoder_destroy.argtypes = [_pointer]
 _lib.opus_packet_get_nb_samples.argtypes = [_bytes, _int32, _int32]
-_has_lbrr = getattr(_lib, "opus_packet_has_lbrr", None)  # since libopus 1.4; Debian 12 has 1.3.1
+_has_lbrr = getattr(_lib, "opus_packet_has_lbrr", None)  # libopus 1.3.1 (Debian 12) has none
 if _has_lbrr is not None:
     _has_lbrr.argtypes = [_bytes, _int32]
 
