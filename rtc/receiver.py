@@ -89,7 +89,7 @@ class Microphone:
         self._lost_before += self._reception.packets_lost
         self._ssrc, self._reception, self._sender_report = ssrc, Reception(), (0, 0.0)
         if self._requests is not None:
-            self._requests = Requests()
+            self._requests.restart()
 
     @property
     def incomplete(self) -> bool:

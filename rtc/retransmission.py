@@ -33,6 +33,11 @@ class Requests:
         self.asked = self.filled = 0
         """Packets asked for, and those that came then."""
 
+    def restart(self) -> None:
+        """Another source: nothing is missing."""
+        self._highest = None
+        self._missing.clear()
+
     def arrived(self, sequence: int, now: float) -> None:
         """A packet is here, sent for the first time or again. `now`: clock seconds."""
         ahead = 1 if self._highest is None else signed(sequence - self._highest, 16)
