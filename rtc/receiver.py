@@ -75,8 +75,8 @@ class Microphone:
             self.level = packet.level
         elif payload_type == self._repair_type and self._ssrc is not None:
             repaired = unwrap(packet, self._ssrc)
-            if repaired is None:
-                return
+            if repaired is None or self._requests is None or not self._requests.wants(repaired.sequence):
+                return  # SRTP does not see a number come twice when it is wrapped, and ours must not be used twice
             packet = repaired
         else:
             self.strange += 1

@@ -53,6 +53,10 @@ class Requests:
         elif (missed := self._missing.pop(sequence, None)) is not None and missed[1] > -inf:
             self.filled += 1
 
+    def wants(self, sequence: int) -> bool:
+        """It is missing, and not yet given up."""
+        return sequence in self._missing
+
     @property
     def missing(self) -> bool:
         """Something is."""
