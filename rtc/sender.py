@@ -116,7 +116,7 @@ class SlotSender:
         """The listener misses packets (RFC 4585 §6.2.1). What is not kept any more stays lost."""
         if self._history is None:
             return
-        for sequence in sequences:
+        for sequence in dict.fromkeys(sequences):  # a NACK may name one a thousand times
             if (packet := self._history.find(sequence)) is None:
                 continue
             number = self._payload_type
