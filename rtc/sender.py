@@ -132,6 +132,8 @@ class SlotSender:
         self.ssrc = ssrc
         self._announce = ANNOUNCED if self._mid_extension else 0
         self.packets = self.octets = 0
+        if self._history is not None:  # what was sent is not ours any more; the answer tied its repair to the old SSRC
+            self.resend_on_request(None)
 
     def reported(self, block: rtcp.Block, ntp: int) -> None:
         """What the listener's receiver report says. `ntp`: the wall clock on its arrival."""
