@@ -158,14 +158,14 @@ def test_all_but_one_lost_fits_into_8_bits() -> None:
 def test_a_stray_changes_nothing() -> None:
     """One packet of long ago, or of far ahead, is neither loss nor a beginning."""
     reception = Reception()
-    receive(reception, *range(1000, 1020))
+    receive(reception, *range(1000, 1010), *range(1011, 1020))
     before = reception.packets_lost, reception.jitter
     for stray in (700, 9000):
         reception.add(stray, 0, 60.0)
     assert (reception.packets_lost, reception.jitter) == before
     receive(reception, *range(1020, 1030))
     report = reception.report()
-    assert (report.packets_lost, report.fraction_lost, report.highest_sequence) == (0, 0, 1029)
+    assert (report.packets_lost, report.fraction_lost, report.highest_sequence) == (1, 256 // 30, 1029)
 
 
 def test_a_source_that_begins_anew_is_counted_anew() -> None:
