@@ -92,8 +92,8 @@ class Microphone:
             self.level = packet.level
         elif payload_type == self._repair_type and self._ssrc is not None:
             repaired = unwrap(packet, self._ssrc)
-            if repaired is None:
-                return
+            if repaired is None or self._requests is None or not self._requests.wants(repaired.sequence):
+                return  # SRTP does not see a number come twice when it is wrapped, and ours must not be used twice
             packet = repaired
         else:
             self.strange += 1
@@ -106,7 +106,7 @@ class Microphone:
         self._lost_before += self._reception.packets_lost
         self._ssrc, self._reception, self._sender_report = ssrc, Reception(), (0, 0.0)
         if self._requests is not None:
-            self._requests = Requests()
+            self._requests.restart()
 
     @property
     def incomplete(self) -> bool:

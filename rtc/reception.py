@@ -6,7 +6,7 @@ from rtc.opus import CLOCK_RATE
 from rtc.rtp import signed
 
 MAX_DROPOUT, MAX_MISORDER = 3000, 100
-"""Packets: a jump beyond either is a new beginning of the same source (RFC 3550 A.1)."""
+"""Packets: a jump beyond either is a stray, or a new beginning if the next packet follows on it (RFC 3550 A.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Reception:
     def __init__(self) -> None:
         self._base = self._highest = 0  # extended sequence numbers
         self._received = 0
+        self._anew_at: int | None = None  # sequence number that would show the source has begun anew
         self._before = (0, 0)  # expected and received at the last report
         self._transit = 0
         self._jitter = 0.0  # ticks
@@ -37,19 +38,28 @@ class Reception:
         """Count one packet. `now`: its arrival, clock seconds."""
         ahead = signed(sequence - self._highest, 16)
         transit = int(now * CLOCK_RATE) - timestamp
-        if not self._received or not -MAX_MISORDER < ahead < MAX_DROPOUT:
+        jumped = not -MAX_MISORDER < ahead < MAX_DROPOUT
+        if not self._received or (jumped and sequence == self._anew_at):
             self._base = self._highest = sequence
-            self._received, self._before = 0, (0, 0)
-        elif ahead > 0:
+            self._received, self._before, self._anew_at = 0, (0, 0), None
+            self._transit = transit
+        elif jumped:
+            self._anew_at = (sequence + 1) & 0xFFFF
+            return
+        elif ahead > 0:  # those that come late or again, perhaps because we asked, tell nothing about spacing
             self._highest += ahead
             self._jitter += (abs(signed(transit - self._transit, 32)) - self._jitter) / 16
+            self._transit = transit
         self._received += 1
-        self._transit = transit
 
     @property
     def packets_lost(self) -> int:
         """Cumulative; negative when packets come twice."""
-        return self._highest - self._base + 1 - self._received if self._received else 0
+        return self._expected - self._received
+
+    @property
+    def _expected(self) -> int:
+        return self._highest - self._base + 1 if self._received else 0
 
     @property
     def jitter(self) -> float:
@@ -58,7 +68,7 @@ class Reception:
 
     def report(self) -> Reported:
         """The block for the next receiver report; its interval ends here."""
-        expected = self._highest - self._base + 1
+        expected = self._expected
         interval = expected - self._before[0]
         lost = interval - (self._received - self._before[1])
         self._before = (expected, self._received)

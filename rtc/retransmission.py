@@ -3,6 +3,8 @@
 Only where the peer negotiated it: browsers do for audio when their SDP says `a=rtcp-fb:111 nack`.
 """
 
+from math import inf
+
 from rtc.opus import duration
 from rtc.rtp import Packet, signed
 
@@ -13,7 +15,10 @@ GIVE_UP = 0.2
 """Seconds after which a missing packet is of no use any more: nobody waits that long for it."""
 
 MAX_HOLE = 25
-"""Packets: a longer hole is an outage, which retransmission would only make worse."""
+"""Packets missing at a time: more is an outage, which retransmission would only make worse."""
+
+MAX_MISORDER = 250
+"""Packets: one that is older than this shows that the source began anew."""
 
 HISTORY = 64
 """Packets (1.3 s) kept for those who ask: longer than GIVE_UP and any round trip worth waiting for."""
@@ -28,20 +33,29 @@ class Requests:
         self.asked = self.filled = 0
         """Packets asked for, and those that came then."""
 
+    def restart(self) -> None:
+        """Another source: nothing is missing."""
+        self._highest = None
+        self._missing.clear()
+
     def arrived(self, sequence: int, now: float) -> None:
         """A packet is here, sent for the first time or again. `now`: clock seconds."""
         ahead = 1 if self._highest is None else signed(sequence - self._highest, 16)
         if ahead > 0:
             self._highest = sequence
-            if ahead > MAX_HOLE:
+            if len(self._missing) + ahead - 1 > MAX_HOLE:
                 self._missing.clear()
             else:
-                self._missing.update({(sequence - back) & 0xFFFF: (now, 0.0) for back in range(ahead - 1, 0, -1)})
-        elif ahead < -GIVE_UP / 0.02 * MAX_HOLE:  # a source that began anew
+                self._missing.update({(sequence - back) & 0xFFFF: (now, -inf) for back in range(ahead - 1, 0, -1)})
+        elif ahead < -MAX_MISORDER:
             self._highest = sequence
             self._missing.clear()
-        elif (missed := self._missing.pop(sequence, None)) is not None and missed[1]:
+        elif (missed := self._missing.pop(sequence, None)) is not None and missed[1] > -inf:
             self.filled += 1
+
+    def wants(self, sequence: int) -> bool:
+        """It is missing, and not yet given up."""
+        return sequence in self._missing
 
     @property
     def missing(self) -> bool:

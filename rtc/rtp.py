@@ -93,7 +93,7 @@ def _level(data: bytes, begin: int, end: int, profile: int, level_id: int) -> in
             identifier, length, value = first, data[position + 1], position + 2
         else:
             identifier, length, value = first >> 4, (first & 0x0F) + 1, position + 1
-            if identifier == 15:  # §4.2: stop here
+            if identifier in (0, 15):  # §4.2: stop here
                 return None
         if identifier == level_id:
             return data[value] & 0x7F if length and value < end else None

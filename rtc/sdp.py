@@ -18,7 +18,7 @@ _DIRECTION = re.compile(r"^a=(sendrecv|sendonly|recvonly|inactive)\s*$", re.MULT
 _BUNDLE_ONLY = re.compile(r"^a=bundle-only\s*$", re.MULTILINE)
 _SSRC = re.compile(r"^a=ssrc:(\d{1,10}) ", re.MULTILINE)
 _SSRC_LINE = re.compile(r"^a=ssrc:(\d+) (cname:\S+)", re.MULTILINE)
-_RTX = re.compile(r"^a=rtpmap:(\d+) rtx/48000(?:/\d)?[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+_RTX = re.compile(r"^a=rtpmap:(\d+) (rtx/48000(?:/\d)?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 _APT = re.compile(r"^a=fmtp:(\d+) (?:.*;)?\s*apt=(\d+)", re.MULTILINE)
 _MDNS_CANDIDATE = re.compile(r"^a=candidate:\S+ \S+ \S+ \S+ \S+\.local .*\r?\n", re.IGNORECASE | re.MULTILINE)
 
@@ -39,6 +39,8 @@ class Feedback:
     """It wants to be asked for them again, and asks itself (RFC 4585 §4.2)."""
     repair: int | None = None
     """Payload type of a stream for packets sent again (RFC 4588 §8.6), if there is one."""
+    encoding: str = ""
+    """Its name, clock rate and channels, as offered: an answer that says others is for another stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +131,9 @@ def _feedback(section: str) -> Feedback:
     assert opus is not None, "only m-lines with Opus are taken"
     number = opus[1]
     nack = re.search(rf"^a=rtcp-fb:({number}|\*) nack[ \t]*\r?$", section, re.MULTILINE) is not None
-    streams = set(_RTX.findall(section))
-    repair = next((int(rtx) for rtx, of in _APT.findall(section) if of == number and rtx in streams), None)
-    return Feedback(nack, repair if nack else None)
+    streams = dict(_RTX.findall(section))
+    repair = next((rtx for rtx, of in _APT.findall(section) if of == number and rtx in streams), None)
+    return Feedback(nack, int(repair), streams[repair]) if nack and repair is not None else Feedback(nack)
 
 
 def complete(answer: str, admission: Admission, repair_ssrcs: Mapping[str, int] = MappingProxyType({})) -> str:
@@ -155,7 +157,7 @@ def _complete(section: str, admission: Admission, repair_ssrcs: Mapping[str, int
     if feedback.nack:
         lines.append(f"a=rtcp-fb:{number} nack")
     if feedback.repair is not None:
-        lines += [f"a=rtpmap:{feedback.repair} rtx/48000/2", f"a=fmtp:{feedback.repair} apt={number}"]
+        lines += [f"a=rtpmap:{feedback.repair} {feedback.encoding}", f"a=fmtp:{feedback.repair} apt={number}"]
         first, rest = section.split("\r\n", 1)
         section = f"{first} {feedback.repair}\r\n{rest}"
         ours = _SSRC_LINE.search(section)

@@ -116,7 +116,7 @@ class SlotSender:
         """The listener misses packets (RFC 4585 §6.2.1). What is not kept any more stays lost."""
         if self._history is None:
             return
-        for sequence in sequences:
+        for sequence in dict.fromkeys(sequences):  # a NACK may name one a thousand times
             if (packet := self._history.find(sequence)) is None:
                 continue
             number = self._payload_type
@@ -132,6 +132,8 @@ class SlotSender:
         self.ssrc = ssrc
         self._announce = ANNOUNCED if self._mid_extension else 0
         self.packets = self.octets = 0
+        if self._history is not None:  # what was sent is not ours any more; the answer tied its repair to the old SSRC
+            self.resend_on_request(None)
 
     def reported(self, block: rtcp.Block, ntp: int) -> None:
         """What the listener's receiver report says. `ntp`: the wall clock on its arrival."""

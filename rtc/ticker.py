@@ -82,7 +82,7 @@ class Ticker:
     def _tick(self, now: float) -> None:
         for voice in list(self._voices):
             try:
-                if not voice(now):
+                if voice in self._voices and not voice(now):
                     self._voices.pop(voice, None)
             except Exception:  # a bug in one voice must not silence the room
                 log.exception("a voice failed and is silent now")

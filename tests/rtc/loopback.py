@@ -87,8 +87,10 @@ async def offer_of(peer: RTCPeerConnection) -> str:
 
 
 @contextlib.asynccontextmanager
-async def connected(peer: RTCPeerConnection, max_slots: int = 8) -> AsyncIterator[Pair]:
-    """Both ends up; both closed at the end."""
+async def connected(
+    peer: RTCPeerConnection, max_slots: int = 8, edit: Callable[[str], str] = str
+) -> AsyncIterator[Pair]:
+    """Both ends up; both closed at the end. `edit` changes the offer on its way to us."""
     heard: list[Packet] = []
     news = asyncio.Event()
 
@@ -100,7 +102,7 @@ async def connected(peer: RTCPeerConnection, max_slots: int = 8) -> AsyncIterato
     async with PeerConnection([], max_slots, on_packet, ticker) as ours:
         pair = Pair(ours, peer, ticker, heard=heard, news=news)
         try:
-            answer, _ = await ours.accept(await offer_of(peer))
+            answer, _ = await ours.accept(edit(await offer_of(peer)))
             for transceiver in peer.getTransceivers():
                 pair._record(transceiver.receiver, "_handle_rtp_packet", pair.arrived)
                 pair._record(transceiver.receiver, "_handle_rtcp_packet", pair.reports)
