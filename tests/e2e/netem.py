@@ -63,7 +63,7 @@ class Impairment:
     delay: float = 0.0
     """Seconds."""
     jitter: float = 0.0
-    """Seconds more or less than `delay`, all equally likely, never less than none in all; packets overtake each other."""
+    """Seconds more or less than `delay`, all equally likely, but never less than none; packets overtake each other."""
 
 
 @dataclass(slots=True)
@@ -104,8 +104,8 @@ class Way:
             heapq.heappush(self._underway, (due, self.traffic.offered, packet))
 
     def _loses(self) -> bool:
-        """Gilbert: good packets and bad ones follow each other as a Markov chain of two states. The mean stay in the bad
-        state is `burst`, its share of the time `loss`."""
+        """Gilbert's Markov chain of two states: the bad one has its share, `loss`, of all packets, and a mean stay of
+        `burst` packets."""
         loss = self.impairment.loss
         if loss >= 1:
             return True
@@ -140,7 +140,7 @@ class Link:
         self.pid = process.pid
         self.interface = interface
         """Its name at both ends."""
-        self._network = network(version, interface)
+        self._network = _subnet(version, interface)
         self.here = str(self._network[1])
         """Our end's address, which those at the other end can reach."""
         self.there = str(self._network[2])
@@ -164,7 +164,8 @@ class Link:
         process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
         lines = (
             f"address delete {old}/{self._network.prefixlen} dev {self.interface}",
-            address(self.there, self._network, self.interface),
+            _address(self.there, self._network, self.interface),
+            _way_out(self._network, self.interface),
         )
         await process.communicate("\n".join(lines).encode())
         assert process.returncode == 0, f"ip ended with {process.returncode}"
@@ -193,15 +194,20 @@ async def emulating(version: Version = 4, seed: int = 0) -> AsyncIterator[Link]:
 # The process
 
 
-def network(version: Version, interface: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def _subnet(version: Version, interface: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """Its own for each interface, of those set aside for tests (RFC 2544 appendix C.2.2, RFC 5180 §8)."""
     number = int(re.findall(r"\d+", interface)[0]) % 256
     return ipaddress.ip_network(f"198.18.{number}.0/24" if version == 4 else f"2001:2:0:{number:x}::/64")
 
 
-def address(of: str, net: ipaddress.IPv4Network | ipaddress.IPv6Network, interface: str) -> str:
-    """The `ip` command that gives it to the interface; without waiting for anybody to object (RFC 4862 §5.4)."""
-    return f"address add {of}/{net.prefixlen} dev {interface}{' nodad' if net.version == 6 else ''}"
+def _address(address: str, net: ipaddress.IPv4Network | ipaddress.IPv6Network, interface: str) -> str:
+    """The `ip` command that adds it, without waiting for somebody to object (RFC 4862 §5.4)."""
+    return f"address add {address}/{net.prefixlen} dev {interface}{' nodad' if net.version == 6 else ''}"
+
+
+def _way_out(net: ipaddress.IPv4Network | ipaddress.IPv6Network, interface: str) -> str:
+    """The `ip` command for a default route: browsers that may not tell their addresses use no other (RFC 8828 §5.2)."""
+    return f"route replace {'::/0' if net.version == 6 else '0.0.0.0/0'} dev {interface}"
 
 
 def _open_tun(pattern: str) -> tuple[int, str]:
@@ -218,16 +224,21 @@ def _ip(commands: Iterable[str]) -> None:
 def run(version: Version, seed: int) -> None:
     """Make the link and carry packets until stdin ends. Writes the interfaces' name, then an answer to each wish."""
     near, interface = _open_tun("netem%d")
-    net = network(version, interface)
-    _ip([address(str(net[1]), net, interface), f"link set {interface} up"])
+    net = _subnet(version, interface)
+    _ip([_address(str(net[1]), net, interface), f"link set {interface} up"])
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "unshare")
     far, _ = _open_tun(interface)
-    _ip([address(str(net[2]), net, interface), f"link set {interface} up", "link set lo up"])
-    with contextlib.suppress(PermissionError):
-        os.nice(-10)  # browsers that are busy must not make the link late
-    print(interface, flush=True)
+    _ip([_address(str(net[2]), net, interface), "link set lo up", f"link set {interface} up", _way_out(net, interface)])
+    with contextlib.suppress(PermissionError):  # browsers that are busy must not make the link late
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    _say(interface)
     _carry({near: (Way(f"down {seed}"), far), far: (Way(f"up {seed}"), near)}, near, far)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _carry(ways: dict[int, tuple[Way, int]], near: int, far: int) -> None:
@@ -240,7 +251,7 @@ def _carry(ways: dict[int, tuple[Way, int]], near: int, far: int) -> None:
                 _read(readable, ways[readable][0])
             elif lines := os.read(wishes, 65_536).splitlines():  # each was written at once: it is here whole
                 for line in lines:
-                    print(json.dumps(_answer(json.loads(line), up=ways[far][0], down=ways[near][0])), flush=True)
+                    _say(json.dumps(_answer(json.loads(line), up=ways[far][0], down=ways[near][0])))
             else:
                 return
         for way, out in ways.values():
