@@ -165,7 +165,6 @@ class Link:
         lines = (
             f"address delete {old}/{self._network.prefixlen} dev {self.interface}",
             _address(self.there, self._network, self.interface),
-            _way_out(self._network, self.interface),
         )
         await process.communicate("\n".join(lines).encode())
         assert process.returncode == 0, f"ip ended with {process.returncode}"
@@ -205,11 +204,6 @@ def _address(address: str, net: ipaddress.IPv4Network | ipaddress.IPv6Network, i
     return f"address add {address}/{net.prefixlen} dev {interface}{' nodad' if net.version == 6 else ''}"
 
 
-def _way_out(net: ipaddress.IPv4Network | ipaddress.IPv6Network, interface: str) -> str:
-    """The `ip` command for a default route: browsers that may not tell their addresses use no other (RFC 8828 §5.2)."""
-    return f"route replace {'::/0' if net.version == 6 else '0.0.0.0/0'} dev {interface}"
-
-
 def _open_tun(pattern: str) -> tuple[int, str]:
     """(file of whole packets, name) of a new interface; the kernel puts a free number for %d."""
     tun = os.open(TUN, os.O_RDWR | os.O_NONBLOCK)
@@ -229,7 +223,7 @@ def run(version: Version, seed: int) -> None:
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "unshare")
     far, _ = _open_tun(interface)
-    _ip([_address(str(net[2]), net, interface), "link set lo up", f"link set {interface} up", _way_out(net, interface)])
+    _ip([_address(str(net[2]), net, interface), "link set lo up", f"link set {interface} up"])
     with contextlib.suppress(PermissionError):  # browsers that are busy must not make the link late
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     _say(interface)

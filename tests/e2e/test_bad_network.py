@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import shlex
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,7 +18,7 @@ from playwright.async_api import Browser, Playwright
 
 from tests.bench.wer import words
 from tests.e2e.conftest import Meet, Start
-from tests.e2e.netem import Impairment, Link, Traffic, Version, emulating, missing
+from tests.e2e.netem import Impairment, Link, Version, emulating, missing
 from tests.e2e.people import CHROMIUM, FLAGS, NETWORK_ERRORS, PATIENCE_MS, Person, write_microphone
 from tests.e2e.serving import PATIENCE, Site, serving
 from tests.sentences import SURE
@@ -29,6 +30,8 @@ pytestmark = [
 ]
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 SAID = [words(english) for english, _ in SURE]
 """By Bob, round and round."""
@@ -127,6 +130,12 @@ async def edge(playwright: Playwright, microphones: Path) -> AsyncIterator[Edge]
         yield running
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def edge6(playwright: Playwright, microphones: Path) -> AsyncIterator[Edge]:
+    async with edge_of_the_network(6, playwright, microphones) as running:
+        yield running
+
+
 @pytest_asyncio.fixture(loop_scope="module")
 async def clean(edge: Edge) -> AsyncIterator[Link]:
     """The link; good again when people say goodbye, if asked for before `meet`."""
@@ -200,7 +209,7 @@ class Listening:
         return await self._eventually(self.segments, lambda texts: len(texts) >= 3 and wer(texts) <= at_most)
 
     async def receives(self, variant: str, made_up: float) -> dict[str, float]:
-        """Wait for more than a second of that voice, no more of which was `made_up` for what did not come: its figures."""
+        """Wait for more than a second of that voice, of which no more was `made_up` to fill holes: its figures."""
         return await self._eventually(
             lambda: self.figures(variant), lambda voice: voice["packets"] > 75 and voice["made_up"] < made_up
         )
@@ -217,10 +226,10 @@ class Listening:
         return answer
 
 
-async def test_words_and_voices_come_through(
-    edge: Edge, clean: Link, interpreting: Site, meet: Meet, record_property: Callable[[str, object], None]
-) -> None:
-    """One call, on a link that gets worse in one way after the other: read in English, heard in Spanish."""
+async def test_words_and_voices_come_through(edge: Edge, clean: Link, interpreting: Site, meet: Meet) -> None:
+    """One call, on a link that gets worse in one way after the other: read in English, heard in Spanish.
+
+    pytest's --log-cli-level=INFO shows the figures of each phase."""
     room = edge.url((await interpreting.room()).removeprefix(interpreting.url))
     bob = await (await meet(edge.browser)).enter(room, "Bob", "en")
     ana = await (await meet(edge.browser, microphone=False)).enter(room, "Ana", "es")
@@ -239,29 +248,29 @@ async def test_words_and_voices_come_through(
             assert (now.overtaken > was.overtaken) >= (to.jitter > 0), (was, now)
         original, stats = await ear.figures("original"), await interpreting.get("/v1/stats")
         figures = {"wer": wer(heard), "translation": voice, "original": original, "lag_ms": stats["lag_ms"]}
-        record_property(phase.name, json.dumps({**figures, "media": stats["media"], "heard": heard}))
+        log.info("%s: %s", phase.name, json.dumps({**figures, "media": stats["media"], "heard": heard}))
     assert [await person.participant_id() for person in (ana, bob)] == everybody
     assert await ana.page.evaluate("() => left") == []
     assert await bob.page.evaluate(ADDRESSES) == [clean.there, clean.here]
 
 
-async def in_a_call(
-    start: Start, edge: Edge, meet: Meet, silent: Browser, anywhere: str = "0.0.0.0", here: str = "127.0.0.1"
-) -> tuple[Person, Person, Person]:
-    """Bob and Ana behind the link, Eva close to the server, each of whom hears him in two languages."""
-    site = await start("--host", anywhere, "--port", str(edge.port))
+async def in_a_call(start: Start, edge: Edge, meet: Meet, silent: Browser) -> tuple[Person, Person, Person]:
+    """Bob talks to Ana, who is behind the link as he is, and to Eva, who is close to the server.
+
+    Ana has no microphone: her browser then makes its connections in another way (RFC 8828 §5.2, mode 2)."""
+    site = await start("--host", "0.0.0.0", "--port", str(edge.port))
     path = (await site.room()).removeprefix(site.url)
     bob = await (await meet(edge.browser)).enter(edge.url(path), "Bob", "en")
     ana = await (await meet(edge.browser, microphone=False)).enter(edge.url(path), "Ana", "es")
-    eva = await (await meet(silent)).enter(origin(here, edge.port) + path, "Eva", "es")
-    await hear_bob(ana, eva)
+    eva = await (await meet(silent)).enter(origin("127.0.0.1", edge.port) + path, "Eva", "es")
+    await hear_english_in_spanish(ana, eva)
     for person in (ana, bob, eva):
         await person.page.evaluate(WATCH)
     return bob, ana, eva
 
 
-async def hear_bob(*listeners: Person) -> None:
-    """From now on, in his own voice and translated; and they read what he says from now on."""
+async def hear_english_in_spanish(*listeners: Person) -> None:
+    """From now on, the voice and its translation; and they read what is said from now on."""
     for listener in listeners:
         since, finals = await listener.now(), await listener.page.evaluate(FINALS)
         for sound in ("original en", "translation es"):
@@ -280,7 +289,7 @@ async def test_two_seconds_without_a_network(
     await asyncio.sleep(2)  # the outage
     after, _ = await clean.impair(Impairment(), Impairment())
     assert after.delivered - before.delivered <= 1, "there was a network"
-    await hear_bob(ana, eva)
+    await hear_english_in_spanish(ana, eva)
     for person in people:
         await person.connected()
         assert await person.page.evaluate("() => dragoman.call.pc === first"), "media were left alone"
@@ -301,7 +310,7 @@ async def test_another_address(start: Start, edge: Edge, clean: Link, silent: Br
         "() => dragoman.call.pc !== first && witness.states.slice(-3).join() === 'connected,reconnecting,connected'"
     )
     assert await bob.page.evaluate(ADDRESSES) == [clean.there, clean.here]
-    await hear_bob(ana, eva)
+    await hear_english_in_spanish(ana, eva)
     for person in people:
         await person.connected()
         assert await person.by("participant").count() == 3, "a ghost"
@@ -310,9 +319,11 @@ async def test_another_address(start: Start, edge: Edge, clean: Link, silent: Br
 
 
 @pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this kernel has no IPv6")
-async def test_ipv6_only(start: Start, playwright: Playwright, microphones: Path, silent: Browser, meet: Meet) -> None:
-    async with edge_of_the_network(6, playwright, microphones) as edge:
-        bob, ana, _ = await in_a_call(start, edge, meet, silent, "::", "::1")
-        assert await bob.page.evaluate(ADDRESSES) == [edge.link.there, edge.link.here]
-        for person in (bob, ana):
-            await person.go()
+async def test_ipv6_only(start: Start, edge6: Edge, meet: Meet) -> None:
+    """Both talk, and hear each other."""
+    site = await start("--host", "::", "--port", str(edge6.port))
+    room = edge6.url((await site.room()).removeprefix(site.url))
+    people = [await (await meet(edge6.browser)).enter(room, name, "es", "en") for name in ("Ana", "Bob")]
+    await hear_english_in_spanish(*people)
+    for person in people:
+        assert await person.page.evaluate(ADDRESSES) == [edge6.link.there, edge6.link.here]
