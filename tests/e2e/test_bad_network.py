@@ -45,18 +45,18 @@ class Phase:
     impairment: Impairment
     """Both ways: Bob's voice passes it once, Ana hears the original through it twice."""
     wer: float
-    """Word error rate of the captions that is still good; the clean link has up to 0.3 on a busy machine."""
+    """Word error rate of the captions that is still good. One in ten words is wrong on a clean link and a busy machine."""
 
 
 PHASES = [
-    Phase("clean", Impairment(), 0.35),
-    Phase("1 % lost", Impairment(loss=0.01, delay=0.02), 0.35),
-    Phase("5 % lost", Impairment(loss=0.05, delay=0.02), 0.4),
-    Phase("10 % lost", Impairment(loss=0.10, delay=0.02), 0.5),
-    Phase("5 % lost, 4 in a row", Impairment(loss=0.05, burst=4, delay=0.02), 0.5),
-    Phase("30 ms jitter", Impairment(delay=0.05, jitter=0.03), 0.4),
-    Phase("60 ms jitter", Impairment(delay=0.08, jitter=0.06), 0.5),
-    Phase("mended", Impairment(), 0.35),
+    Phase("clean", Impairment(), 0.25),
+    Phase("1 % lost", Impairment(loss=0.01, delay=0.02), 0.25),
+    Phase("5 % lost", Impairment(loss=0.05, delay=0.02), 0.3),
+    Phase("10 % lost", Impairment(loss=0.10, delay=0.02), 0.35),
+    Phase("5 % lost, 4 in a row", Impairment(loss=0.05, burst=4, delay=0.02), 0.35),
+    Phase("30 ms jitter", Impairment(delay=0.05, jitter=0.03), 0.3),
+    Phase("60 ms jitter", Impairment(delay=0.08, jitter=0.06), 0.35),
+    Phase("mended", Impairment(), 0.25),
 ]
 
 INBOUND = """async () => [...(await dragoman.call.pc.getStats()).values()]
@@ -242,7 +242,7 @@ async def test_words_and_voices_come_through(edge: Edge, clean: Link, interpreti
         ear = await Listening.begin(ana)
         heard = await ear.understands(phase.wer)
         await ana.hear("translation es", 1.5, ear.since)
-        voice = await ear.receives("translation", made_up=2 * to.loss + 0.2)
+        voice = await ear.receives("translation", made_up=to.loss + 0.15)
         for was, now in zip(before, await clean.impair(), strict=True):
             assert (now.lost > was.lost) == (to.loss > 0), (was, now)
             assert (now.overtaken > was.overtaken) >= (to.jitter > 0), (was, now)
