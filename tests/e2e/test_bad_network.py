@@ -45,7 +45,7 @@ class Phase:
     impairment: Impairment
     """Both ways: Bob's voice passes it once, Ana hears the original through it twice."""
     wer: float
-    """Word error rate of the captions that is still good. One in ten words is wrong on a clean link and a busy machine."""
+    """Word error rate of the captions that is still good; up to 0.1 is the recogniser's own on a busy machine."""
 
 
 PHASES = [
