@@ -100,11 +100,13 @@ def origin(host: str, port: int) -> str:
 
 @contextlib.asynccontextmanager
 async def edge_of_the_network(version: Version, playwright: Playwright, folder: Path) -> AsyncIterator[Edge]:
+    """A Chromium behind a link of its own, made for a server on a port that was free."""
     with socket.socket() as probe:
         probe.bind(("", 0))
         port = int(probe.getsockname()[1])
-    microphone = write_microphone(folder / "talking.wav", [english for english, _ in SURE], pause=2.0)
     async with emulating(version, seed=1) as link:
+        sentences = [english for english, _ in SURE]
+        microphone = write_microphone(folder / f"talking-{link.interface}.wav", sentences, pause=2.0)
         chromium = folder / f"chromium-{link.interface}"
         chromium.write_text(f'#!/bin/sh\nexec {shlex.join([*link.enter, str(CHROMIUM)])} "$@"\n')
         chromium.chmod(0o755)
@@ -243,9 +245,11 @@ async def test_words_and_voices_come_through(edge: Edge, clean: Link, interpreti
         heard = await ear.understands(phase.wer)
         await ana.hear("translation es", 1.5, ear.since)
         voice = await ear.receives("translation", made_up=to.loss + 0.15)
-        for was, now in zip(before, await clean.impair(), strict=True):
-            assert (now.lost > was.lost) == (to.loss > 0), (was, now)
-            assert (now.overtaken > was.overtaken) >= (to.jitter > 0), (was, now)
+        after = await clean.impair()
+        lost = [sum(way.lost for way in ways) for ways in (before, after)]
+        overtaken = [sum(way.overtaken for way in ways) for ways in (before, after)]
+        assert (lost[1] > lost[0]) == (to.loss > 0), "the link was not as it should be"
+        assert to.jitter == 0 or overtaken[1] > overtaken[0], "all packets came in order"
         original, stats = await ear.figures("original"), await interpreting.get("/v1/stats")
         figures = {"wer": wer(heard), "translation": voice, "original": original, "lag_ms": stats["lag_ms"]}
         log.info("%s: %s", phase.name, json.dumps({**figures, "media": stats["media"], "heard": heard}))
