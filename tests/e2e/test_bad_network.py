@@ -53,9 +53,9 @@ PHASES = [
     Phase("1 % lost", Impairment(loss=0.01, delay=0.02), 0.25),
     Phase("5 % lost", Impairment(loss=0.05, delay=0.02), 0.3),
     Phase("10 % lost", Impairment(loss=0.10, delay=0.02), 0.35),
-    Phase("5 % lost, 4 in a row", Impairment(loss=0.05, burst=4, delay=0.02), 0.35),
+    Phase("5 % lost, 4 in a row", Impairment(loss=0.05, burst=4, delay=0.02), 0.45),
     Phase("30 ms jitter", Impairment(delay=0.05, jitter=0.03), 0.3),
-    Phase("60 ms jitter", Impairment(delay=0.08, jitter=0.06), 0.35),
+    Phase("60 ms jitter", Impairment(delay=0.08, jitter=0.06), 0.4),
     Phase("mended", Impairment(), 0.25),
 ]
 
