@@ -18,7 +18,7 @@ endif
 RUN_PACKAGES := espeak-ng apertium apertium-eng-spa apertium-eng-cat apertium-en-gl apertium-es-gl apertium-spa-cat \
 	apertium-fra-cat apertium-fr-es apertium-es-pt apertium-pt-gl apertium-por-cat apertium-spa-ita
 # Speech that the recogniser understands, two browsers, a TURN server; npm for the type checker of the page.
-TEST_PACKAGES := flite chromium firefox-esr coturn $(if $(shell command -v npm),,npm)
+TEST_PACKAGES := flite iproute2 chromium firefox-esr coturn $(if $(shell command -v npm),,npm)
 
 .PHONY: serve test bench lint clean run-packages test-packages
 

@@ -9,6 +9,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from rtc.engine_thread import Engine
 from rtc.events import EngineTrouble
 from rtc.inbound import Inbound
 from rtc.levels import LevelGate
-from rtc.opus import Int16, to_int16
+from rtc.opus import Int16, silence_after, to_int16
 from rtc.playout import VOICE_RATE, Playout, tempo
 from rtc.reporting import Reporter, Segment, Spoken
 from rtc.room import Member, Room, new_id
@@ -71,6 +72,7 @@ class Interpreter:
         self._work = asyncio.Event()  # for _interpret
         self._voices: dict[str, Playout[Spoken]] = {}
         self._gate = LevelGate()
+        self._heard = False  # the last packet was
         self._quiet: deque[tuple[Packet, float]] = deque(maxlen=PRE_ROLL)  # and when they came
         self.inbound = Inbound(stats)
         self.muted = False
@@ -79,24 +81,30 @@ class Interpreter:
 
     def packet(self, packet: Packet) -> None:
         """A packet of the microphone: forwarded as it is, then decoded for the models."""
-        if self.muted:
-            return
         now = time.monotonic()
-        was_open = self._gate.open
-        if not self._gate.hears(packet.level, now):  # nothing is decoded or sent for a quiet microphone
-            if was_open:
-                self._original.gap()
-                self.inbound.gap()
+        heard = not self.muted and self._gate.hears(packet.level, now)
+        if heard:
+            while self._quiet:  # weak consonants lie before the first loud packet
+                self.inbound.push(*self._quiet.popleft())
+            self._original.send(packet, now)
+            self.inbound.push(packet, now)
+        elif self._heard:
+            if packet.payload:
+                self._original.send(replace(packet, payload=silence_after(packet.payload)), now)
+            self._pause()
+        elif not self.muted:  # nothing is decoded or sent for a quiet microphone
             self._quiet.append((packet, now))
-            return
-        while self._quiet:  # weak consonants lie before the first loud packet
-            self.inbound.push(*self._quiet.popleft())
-        self._original.send(packet, now)
-        self.inbound.push(packet, now)
+        self._heard = heard
 
     def mute(self, muted: bool) -> None:
         """Muted, nothing of the microphone goes anywhere; what was said before is still interpreted."""
         self.muted = muted
+        if not muted:
+            self._pause()
+
+    def _pause(self) -> None:
+        """What comes next does not follow on what came last: nothing between them was lost."""
+        self._quiet.clear()
         self._original.gap()
         self.inbound.gap()
 

@@ -12,12 +12,9 @@ class LevelGate:
 
     def __init__(self) -> None:
         self._audible_at = float("-inf")
-        self.open = False
-        """As of the last packet."""
 
     def hears(self, level: int | None, now: float) -> bool:
         """Whether the packet is part of something audible. `level`: -dBov. `now`: clock seconds."""
         if level is None or level < AUDIBLE:
             self._audible_at = now
-        self.open = now - self._audible_at <= HANGOVER
-        return self.open
+        return now - self._audible_at <= HANGOVER

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rtc.opus import CLOCK_RATE, FRAME, Decoder, Encoder, OpusError
+from rtc.opus import CLOCK_RATE, FRAME, Decoder, Encoder, OpusError, silence_after
 from rtc.playout import VOICE_RATE
 from rtc.rtp import Packet
 from rtc.sender import SlotSender
@@ -104,6 +104,7 @@ class Mixer:
         self._slot = slot
         self._encoder = Encoder(VOICE_RATE)
         self._sequence = self._timestamp = 0
+        self._last = b""  # packet that was sent
         self._quiet = 1  # ticks in which nobody was heard
         self.inputs = {f"{slot.mid}#{index}": MixInput(slot.mid, wake) for index in range(voices)}
 
@@ -111,6 +112,8 @@ class Mixer:
         """Mix and send 20 ms; nothing is sent while everybody is silent. False after a while of that."""
         heard = [(voice, frame) for voice in self.inputs.values() if (frame := voice.take()) is not None]
         if not heard:
+            if not self._quiet:
+                self._send(silence_after(self._last), now)
             self._quiet += 1
             return self._quiet < PATIENCE
         if self._quiet:
@@ -125,7 +128,11 @@ class Mixer:
             total += frame * np.linspace(voice.gain, gain, FRAME_SAMPLES, dtype=np.float32)
             voice.gain = gain
         pcm = np.clip(total, -32768, 32767).astype(np.int16)
+        self._send(self._encoder.encode(pcm), now)
+        return True
+
+    def _send(self, payload: bytes, now: float) -> None:
+        self._last = payload
         self._sequence = (self._sequence + 1) & 0xFFFF
         self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
-        self._slot.send(Packet(0, self._sequence, self._timestamp, 0, self._encoder.encode(pcm)), now)
-        return True
+        self._slot.send(Packet(0, self._sequence, self._timestamp, 0, payload), now)

@@ -156,6 +156,12 @@ def has_fec(packet: bytes) -> bool:
     return _has_lbrr is not None and len(packet) > 0 and _has_lbrr(packet, len(packet)) == 1
 
 
+def silence_after(packet: bytes) -> bytes:
+    """The packet that says that `packet`, not empty, was the last for a while: its frame is of length 0, which is DTX
+    (RFC 6716 §3.1). A browser then makes silence, where it would draw out the last sound and call it concealment."""
+    return bytes([packet[0] & 0xFC])
+
+
 Sample = TypeVar("Sample", np.int16, np.float32)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from rtc.opus import DTX_BYTES, FRAME, Encoder, Int16
+from rtc.opus import DTX_BYTES, FRAME, Encoder, Int16, silence_after
 from rtc.rtp import Packet
 from rtc.stats import Stats
 from rtc.stream import Stream
@@ -79,6 +79,7 @@ class Playout(Generic[T]):
         self._phrases: deque[Phrase[T]] = deque()
         self._speaking = False
         self._silent = False  # the last packet said so, and stands for those that follow
+        self._last = b""  # packet that was sent
         self._sequence = self._timestamp = 0
 
     @property
@@ -105,6 +106,8 @@ class Playout(Generic[T]):
         if not self._phrases:
             if not self._speaking:
                 return _IDLE
+            self._timestamp = self._now(now)
+            self._say(silence_after(self._last), False, now)
             self._speaking = False
             return Tick(stopped=True)
         phrase = self._phrases[0]
@@ -127,6 +130,7 @@ class Playout(Generic[T]):
         was_silent, self._silent = self._silent, len(payload) <= DTX_BYTES
         if self._silent and was_silent and not started:
             return
+        self._last = payload
         self._sequence = (self._sequence + 1) & 0xFFFF
         self._stats.opus_encodes += 1
         self.stream.send(Packet(0, self._sequence, self._timestamp, int(started), payload), now)

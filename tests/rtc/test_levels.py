@@ -36,15 +36,6 @@ def test_who_does_not_tell_their_level_is_heard() -> None:
     assert all(heard(*[None] * 200))
 
 
-def test_the_state_is_that_of_the_last_packet() -> None:
-    gate = LevelGate()
-    assert not gate.open
-    gate.hears(SPEECH, 5.0)
-    assert gate.open
-    gate.hears(NOISE, 5.0 + 2 * HANGOVER)
-    assert not gate.open
-
-
 @settings(max_examples=30)
 @given(st.lists(st.tuples(st.none() | st.integers(0, 127), st.floats(0, 3)), max_size=50))
 def test_open_means_something_was_audible_lately(packets: list[tuple[int | None, float]]) -> None:
@@ -54,4 +45,4 @@ def test_open_means_something_was_audible_lately(packets: list[tuple[int | None,
         now += passed
         if level is None or level < AUDIBLE:
             audible_at = now
-        assert gate.hears(level, now) is gate.open is (now - audible_at <= HANGOVER)
+        assert gate.hears(level, now) is (now - audible_at <= HANGOVER)

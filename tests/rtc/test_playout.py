@@ -59,6 +59,8 @@ class Voice:
     """Timestamp of each 20 ms that were said."""
     began: dict[int, int] = field(default_factory=dict)
     """Phrase → timestamp at which it began."""
+    goodbyes: list[Packet] = field(default_factory=list)
+    """The last packet of each talkspurt, which is not in the ear."""
     clock: int = 0
     """The stream's time at the last tick: a packet's, or 20 ms after the one before."""
 
@@ -72,6 +74,9 @@ class Voice:
         before = len(self.ear.heard)
         tick = self.playout.tick(self.now)
         packets = self.ear.heard[before:]
+        if tick.stopped and packets:  # said apart from the voice: that there is no more of it
+            self.goodbyes.append(self.ear.heard.pop())
+            packets = packets[:-1]
         assert len(packets) <= tick.sent
         if tick.sent:
             self.clock = packets[0].timestamp if packets else (self.clock + FRAME) & 0xFFFFFFFF
@@ -127,7 +132,27 @@ def test_a_phrase_begins_goes_on_and_ends() -> None:
         Tick(),
     ]
     assert [packet.marker for packet in voice.ear.heard] == [1, 0, 0]
-    assert voice.stats.opus_encodes == 3
+    assert voice.stats.opus_encodes == 4
+
+
+def test_the_end_is_said() -> None:
+    """One packet of silence (DTX, RFC 6716 §3.1) after the last, in its turn: the browser draws nothing out. A decoder
+    takes it as such."""
+    voice = Voice()
+    packets = voice.speak(pcm(10))
+    (goodbye,) = voice.goodbyes
+    assert len(goodbye.payload) == 1 and is_celt(goodbye)
+    assert (goodbye.sequence, goodbye.timestamp) == (packets[-1].sequence + 1, packets[-1].timestamp + FRAME)
+    decoder = Decoder(VOICE_RATE)
+    for packet in packets:
+        decoder.decode(packet.payload)
+    assert len(decoder.decode(goodbye.payload)) == SAMPLES
+
+
+def test_a_voice_that_ends_in_silence_has_said_its_end() -> None:
+    voice = Voice()
+    packets = voice.speak(np.concatenate([pcm(5), silence(30)]))
+    assert len(packets[-1].payload) <= 2 and not voice.goodbyes
 
 
 def test_what_is_said_is_what_is_heard() -> None:
@@ -145,7 +170,7 @@ def test_a_pause_costs_few_packets() -> None:
     said = np.concatenate([pcm(20), silence(100), pcm(20)])
     packets = voice.speak(said)
     assert len(packets) < 20 + 20 + 100 / 5
-    assert voice.stats.opus_encodes == len(packets)
+    assert voice.stats.opus_encodes == len(packets) + len(voice.goodbyes)
     assert len(voice.sent) == 140 and np.diff(voice.sent).tolist() == [FRAME] * 139
     assert set(np.diff([packet.sequence for packet in packets])) == {1}
     assert (packets[-20].timestamp - packets[0].timestamp) // FRAME == 120
@@ -228,7 +253,7 @@ def test_between_talkspurts_time_is_the_wall_s() -> None:
     voice.drain()
     assert voice.sent[3] - voice.sent[2] == pytest.approx(10 * 48_000, abs=3 * FRAME)
     numbers = [packet.sequence for packet in voice.ear.heard]
-    assert np.diff(numbers).tolist() == [1] * 5
+    assert np.diff(numbers).tolist() == [1, 1, 2, 1, 1], "the end of the first was said in between"
 
 
 def test_the_phrase_being_spoken_is_never_dropped() -> None:
