@@ -16,6 +16,7 @@ Private names used, all checked by `tests/rtc/test_transport.py`:
 """
 
 import random
+import struct
 from collections.abc import Callable, Container
 from typing import Any
 
@@ -93,7 +94,7 @@ class Transport:
         self._receiver: Session | None = None
         self._receiving: Any = None
         self.early = self.refused = 0
-        """Datagrams dropped: before DTLS was done; not authentic, replayed or too long."""
+        """Datagrams dropped: before DTLS was done; not authentic, replayed, too long or broken."""
         for protocol in connection._protocols:
             self._intercept(protocol)
 
@@ -106,8 +107,11 @@ class Transport:
                 return  # aiortc's DTLS task would die of it
             if 127 < data[0] < 192:
                 self._received(data)
-            else:
+                return
+            try:
                 others(data, address)
+            except (struct.error, UnicodeDecodeError, IndexError):  # aioice's parser, of half a STUN message
+                self.refused += 1
 
         protocol.datagram_received = received
 
