@@ -33,6 +33,7 @@ MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 _memory = ffi.new("unsigned char[]", 2048)  # room for SRTP's trailer
 _bytes = ffi.buffer(_memory)
 _length = ffi.new("int *")
+_protect, _protect_rtcp = lib.srtp_protect, lib.srtp_protect_rtcp
 
 
 def take_over(transceiver: RTCRtpTransceiver, taken_ssrcs: Container[int]) -> None:
@@ -134,24 +135,30 @@ class Transport:
 
     def send(self, packet: bytes) -> bool:
         """Protect and send one RTP packet now. False: not connected, or so late that SRTP refuses its number."""
-        return self._send(lib.srtp_protect, packet)
+        return self._send(packet, _protect)
 
     def send_rtcp(self, packet: bytes) -> bool:
         """The same for a compound RTCP packet."""
-        return self._send(lib.srtp_protect_rtcp, packet)
+        return self._send(packet, _protect_rtcp)
 
-    def _send(self, protect: Any, packet: bytes) -> bool:
-        if (pair := self._nominated.get(1)) is not self._pair or pair is None:
-            self._follow(pair)
-        if self._sendto is None or (datagram := _run(protect, self._sending, packet)) is None:
+    def _send(self, packet: bytes, protect: Any) -> bool:
+        # Once for each packet and listener: `_run` and whatever can be looked up before is written out
+        if self._nominated.get(1) is not self._pair:
+            self._follow()
+        size = len(packet)
+        if self._sendto is None or size > MAX_DATAGRAM:
             return False
-        self._sendto(datagram, self._address)
+        _bytes[0:size] = packet
+        _length[0] = size
+        if protect(self._sending, _memory, _length):
+            return False
+        self._sendto(_bytes[0 : _length[0]], self._address)
         return True
 
-    def _follow(self, pair: Any) -> None:
+    def _follow(self) -> None:
         """ICE has nominated another pair, or the first, or none any more."""
         self._pair = self._sendto = None
-        self._sender = self._dtls._tx_srtp
+        pair, self._sender = self._nominated.get(1), self._dtls._tx_srtp
         if pair is not None and self._sender is not None:
             self._pair, self._sendto, self._address = pair, pair.protocol.transport.sendto, pair.remote_addr
             self._sending = self._sender._srtp[0]
