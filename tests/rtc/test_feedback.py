@@ -225,13 +225,14 @@ async def test_without_agreement_nobody_asks_or_answers() -> None:
 # one SSRC for two
 
 
-async def test_an_ssrc_in_the_offer_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """RFC 3550 §8.2: whatever aiortc draws, and however often it draws the same."""
+@pytest.mark.parametrize("theirs", [True, False])
+async def test_an_ssrc_is_used_once(monkeypatch: pytest.MonkeyPatch, theirs: bool) -> None:
+    """RFC 3550 §8.2: aiortc draws one of the offer's for each slot, or the same for all; the answer has none twice."""
     peer = peer_with(3, Idle())
     taken = peer.getSenders()[0]._ssrc
     offer = await offer_of(peer)
     assert f"a=ssrc:{taken} " in offer
-    monkeypatch.setattr(rtcrtpsender, "random32", lambda: taken)
+    monkeypatch.setattr(rtcrtpsender, "random32", lambda: taken if theirs else taken ^ 1)
     async with PeerConnection([], 8, lambda packet: None, ticker.Ticker(Stats())) as ours:
         answer, _ = await ours.accept(offer)
         drawn = [slot.ssrc for slot in ours.slots.values() if isinstance(slot, SlotSender)]

@@ -32,6 +32,7 @@ from rtc.rtcp import (
     source_description,
 )
 
+few = settings(max_examples=40)
 words = st.integers(0, 0xFFFF_FFFF)
 ssrcs = st.lists(words, min_size=1, max_size=6) | words.map(lambda ssrc: [ssrc] * 31)
 blocks = st.builds(Block, words, st.integers(0, 255), st.integers(-0x800000, 0x7FFFFF), words, words, words, words)
@@ -55,6 +56,7 @@ def told(block: Block) -> RtcpReceiverInfo:
 # anything
 
 
+@few
 @given(st.binary(max_size=120))
 def test_any_bytes_say_something_or_nothing(data: bytes) -> None:
     """Never an exception; what is understood has values that were there."""
@@ -62,6 +64,7 @@ def test_any_bytes_say_something_or_nothing(data: bytes) -> None:
         assert 0 <= message.ssrc <= 0xFFFF_FFFF
 
 
+@few
 @given(st.lists(st.sampled_from([200, 201, 202, 203, 205, 206, 207]), max_size=4), st.data())
 def test_any_bytes_in_the_form_of_rtcp(kinds: list[int], data: st.DataObject) -> None:
     """Headers that hold, with whatever count, padding and body; cut off anywhere."""
@@ -75,6 +78,7 @@ def test_any_bytes_in_the_form_of_rtcp(kinds: list[int], data: st.DataObject) ->
     assert cut == whole[: len(cut)], "what is whole does not depend on what comes after"
 
 
+@few
 @given(reports, st.lists(blocks, max_size=2), st.binary(min_size=1, max_size=40))
 def test_junk_at_the_end_costs_nothing_before_it(report: SenderReport, told: list[Block], junk: bytes) -> None:
     """aiortc would drop the whole compound packet."""
@@ -85,6 +89,7 @@ def test_junk_at_the_end_costs_nothing_before_it(report: SenderReport, told: lis
 # ours to them
 
 
+@few
 @given(reports)
 def test_sender_reports(report: SenderReport) -> None:
     assert list(parse(sender_report(report))) == [report]
@@ -98,6 +103,7 @@ def test_counters_of_a_long_call_wrap_around() -> None:
     assert report == SenderReport(1, 2, 3, 4, 5)
 
 
+@few
 @given(words, st.lists(blocks, max_size=4))
 @example(1, [Block(2, 255, -1, 3, 4, 5, 6)] * 31)
 def test_receiver_reports(ssrc: int, about: list[Block]) -> None:
@@ -106,12 +112,14 @@ def test_receiver_reports(ssrc: int, about: list[Block]) -> None:
     assert RtcpPacket.parse(data) == [RtcpRrPacket(ssrc, [told(block) for block in about])]
 
 
+@few
 @given(ssrcs)
 def test_goodbyes(leaving: list[int]) -> None:
     assert list(parse(bye(leaving))) == [Bye(ssrc) for ssrc in leaving]
     assert RtcpPacket.parse(bye(leaving)) == [RtcpByePacket(leaving)]
 
 
+@few
 @given(st.text("abcdefgh-0123456789", min_size=1, max_size=40), words)
 def test_the_name_of_one_source(cname: str, ssrc: int) -> None:
     """aiortc reads it; for more than one its own parser is wrong (RFC 3550 §6.5), so those are read by hand."""
@@ -120,6 +128,7 @@ def test_the_name_of_one_source(cname: str, ssrc: int) -> None:
     assert [(chunk.ssrc, chunk.items) for chunk in packet.chunks] == [(ssrc, [(1, cname.encode())])]
 
 
+@few
 @given(st.text("abcdefgh-0123456789", min_size=1, max_size=40), ssrcs)
 def test_the_name_of_many_sources(cname: str, named: list[int]) -> None:
     """RFC 3550 §6.5: each chunk begins at a 32-bit boundary, its items end with one to four zeros."""
@@ -135,6 +144,7 @@ def test_the_name_of_many_sources(cname: str, named: list[int]) -> None:
     assert read == [(ssrc, 1, cname.encode()) for ssrc in named]
 
 
+@few
 @given(words, words, lost)
 def test_asking_again(ssrc: int, of: int, missing: list[int]) -> None:
     data = nack(ssrc, of, missing)
@@ -142,6 +152,7 @@ def test_asking_again(ssrc: int, of: int, missing: list[int]) -> None:
     assert RtcpPacket.parse(data) == [RtcpRtpfbPacket(1, ssrc, of, missing)]
 
 
+@few
 @given(lost, st.integers(0, 0xFFFF))
 @example([0, 1, 16, 17], 65_535)
 def test_asking_again_where_numbers_wrap_around(missing: list[int], start: int) -> None:
@@ -151,6 +162,7 @@ def test_asking_again_where_numbers_wrap_around(missing: list[int], start: int) 
     assert message == Nack(2, tuple(wrapped))
 
 
+@few
 @given(lost, st.integers(0, 0xFFFF))
 def test_asking_again_is_short(missing: list[int], start: int) -> None:
     """17 numbers in each pair of 16 bits, as far as they lie together."""
@@ -164,7 +176,7 @@ def test_asking_again_is_short(missing: list[int], start: int) -> None:
 # theirs to us
 
 
-@settings(max_examples=30)
+@few
 @given(st.lists(st.tuples(reports, st.lists(blocks, max_size=3)), min_size=1, max_size=3), words, ssrcs, lost)
 def test_a_compound_packet_of_a_browser(
     sending: list[tuple[SenderReport, list[Block]]], ssrc: int, leaving: list[int], missing: list[int]
@@ -232,6 +244,7 @@ def test_ntp_time_counts_from_1900() -> None:
     assert middle(ntp(1.5)) - middle(ntp(0.0)) == 3 << 15
 
 
+@few
 @given(st.floats(1.6e9, 2.08e9), st.floats(0, 60))
 def test_the_middle_of_ntp_time_measures_a_minute(wall: float, passed: float) -> None:
     """To 1/65536 s, however the 16 bits of seconds wrap around."""

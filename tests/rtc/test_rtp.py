@@ -5,7 +5,7 @@ import struct
 import pytest
 from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
 from aiortc.rtp import HeaderExtensions, HeaderExtensionsMap, RtpPacket
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rtc.rtp import HEADER_SIZE, Packet, extended_header, header, one_byte_extension, parse, signed
@@ -14,6 +14,7 @@ from rtc.transport import LEVEL, MID
 bits = st.integers(0, 1)
 types = st.integers(0, 127)
 numbers = st.integers(0, 0xFFFF)
+few = settings(max_examples=50)
 words = st.integers(0, 0xFFFF_FFFF)
 
 LEVEL_ID, MID_ID = 1, 4
@@ -37,6 +38,7 @@ def with_extension(profile: int, body: bytes, payload: bytes = b"opus") -> bytes
 # anything
 
 
+@few
 @given(st.binary(max_size=80), st.integers(0, 255))
 def test_any_bytes_are_a_packet_or_a_valueerror(data: bytes, level_id: int) -> None:
     """Nothing else is raised, and a packet never has more payload than there were bytes after the header."""
@@ -50,6 +52,7 @@ def test_any_bytes_are_a_packet_or_a_valueerror(data: bytes, level_id: int) -> N
     assert packet.level is None or 0 <= packet.level < 128
 
 
+@few
 @given(st.integers(0x80, 0xBF), st.binary(min_size=11, max_size=60), st.integers(0, 15))
 @example(0x90, bytes(11) + b"\xbe\xde\x00\x01\x10", 1)
 @example(0x9F, bytes(11) + bytes(60) + b"\xbe\xde\xff\xff", 1)
@@ -69,6 +72,7 @@ def test_whatever_aiortc_reads_we_read_alike(first: int, rest: bytes, level_id: 
 # what was built
 
 
+@few
 @given(bits, types, numbers, words, words, st.binary(max_size=200))
 def test_our_header_says_what_it_was_given(m: int, pt: int, sequence: int, ticks: int, ssrc: int, opus: bytes) -> None:
     """To our parser and to aiortc's."""
@@ -79,6 +83,7 @@ def test_our_header_says_what_it_was_given(m: int, pt: int, sequence: int, ticks
     assert (theirs.sequence_number, theirs.timestamp, theirs.ssrc) == (sequence, ticks, ssrc)
 
 
+@few
 @given(st.text("abcdefgh0123456789", min_size=1, max_size=16), st.integers(1, 14), st.binary(max_size=40))
 def test_our_header_names_its_m_line(mid: str, identifier: int, opus: bytes) -> None:
     """RFC 8843 §9.2, RFC 8285 §4.2: aiortc reads the name, we read past it."""
@@ -90,6 +95,7 @@ def test_our_header_names_its_m_line(mid: str, identifier: int, opus: bytes) -> 
     assert parse(data) == (111, Packet(42, 7, 960, 1, opus))
 
 
+@few
 @given(
     st.builds(RtpPacket, types, bits, numbers, words, words, st.binary(max_size=100)),
     st.lists(words, max_size=15),
@@ -200,6 +206,7 @@ def test_a_packet_of_padding_alone_is_empty() -> None:
     assert parse(data)[1].payload == b""
 
 
+@few
 @given(st.sampled_from([8, 16, 32]), words, st.data())
 def test_signed_undoes_wrapping(size: int, start: int, data: st.DataObject) -> None:
     """RFC 1982: whatever lies within half the number space comes out with its sign."""
