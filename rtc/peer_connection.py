@@ -3,8 +3,9 @@
 import asyncio
 import itertools
 import logging
+import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -68,7 +69,7 @@ class PeerConnection:
         self.microphone: Microphone | None = None
         self.slots: dict[str, Outlet] = {}
         """Where the client hears, in the order of the offer: by mid, or the voices of its mix."""
-        self._cname = f"dragoman-{id(self):x}"
+        self._cname = secrets.token_urlsafe(9)  # RFC 7022 §4.2: short, unique, and tells nothing
         self._transports: dict[RTCDtlsTransport, Transport] = {}  # one, unless the client cannot bundle
         self._upstream: Transport | None = None  # the microphone's
         self._senders: dict[SlotSender, Transport] = {}
@@ -163,15 +164,13 @@ class PeerConnection:
         microphone.received(data, now)
         if microphone.incomplete and (missing := microphone.wanted(now, self.round_trip or 0.0)):
             assert self._upstream is not None and microphone.ssrc is not None, "something came before"
-            self._upstream.send_rtcp(
-                rtcp.receiver_report(self._name, ()) + rtcp.nack(self._name, microphone.ssrc, missing)
-            )
+            self._upstream.send_rtcp(self._compound(self._name, rtcp.nack(self._name, microphone.ssrc, missing)))
 
     def _new_source(self, ssrc: int) -> None:
         """The microphone has another SSRC. If it is one of ours, we take another (RFC 3550 §8.2)."""
         for sender, transport in self._senders.items():
             if sender.ssrc == ssrc:
-                transport.send_rtcp(rtcp.receiver_report(ssrc, ()) + rtcp.bye([ssrc]))
+                transport.send_rtcp(self._compound(ssrc, rtcp.bye([ssrc])))
                 sender.change_ssrc(new_ssrc())
 
     def _heard(self, data: bytes) -> None:
@@ -214,6 +213,10 @@ class PeerConnection:
             "slots": {name: outlet.stats() for name, outlet in self.slots.items()},
         }
 
+    def _compound(self, ssrc: int, rest: bytes = b"", blocks: Sequence[rtcp.Block] = ()) -> bytes:
+        """A compound packet: first a report, even an empty one, then who we are, then the rest (RFC 3550 §6.1)."""
+        return rtcp.receiver_report(ssrc, blocks) + rtcp.source_description(self._cname, [ssrc]) + rest
+
     def _report(self, now: float) -> None:
         """Everything RTCP owes the client, in compound packets (RFC 3550 §6.1)."""
         if self._ended.is_set():
@@ -222,7 +225,7 @@ class PeerConnection:
         ntp = rtcp.ntp(time.time())
         block = self.microphone.report(now) if self.microphone is not None else None
         if self._upstream is not None and block is not None:
-            self._upstream.send_rtcp(rtcp.receiver_report(self._name, [block]))
+            self._upstream.send_rtcp(self._compound(self._name, blocks=[block]))
         for transport in self._transports.values():
             reports = (sender.report(now, ntp) for sender, via in self._senders.items() if via is transport)
             active = iter([report for report in reports if report is not None])
@@ -264,7 +267,7 @@ class PeerConnection:
             sending = [sender.ssrc for sender, via in self._senders.items() if via is transport and sender.packets]
             for first in range(0, len(sending), REPORT_BATCH):
                 batch = sending[first : first + REPORT_BATCH]
-                transport.send_rtcp(rtcp.receiver_report(batch[0], ()) + rtcp.bye(batch))
+                transport.send_rtcp(self._compound(batch[0], rtcp.bye(batch)))
         self._ticker.forget(self._report)
         if self._mixer is not None:
             self._ticker.silence(self._mixer.tick)

@@ -7,6 +7,10 @@ from rtc.reception import Reception
 from rtc.retransmission import Requests, unwrap
 from rtc.rtp import Packet, parse
 
+MAX_RATE, MAX_BURST = 150, 400
+"""Packets a second that are taken for long, and at once: packets of 10 ms come at 100 a second, and what an outage of
+6 s held back may be delivered in one go."""
+
 
 class Microphone:
     """One sending m-line. One source at a time: a new SSRC replaces the old one."""
@@ -34,8 +38,9 @@ class Microphone:
         """-dBov of the last packet (RFC 6464), if the client says."""
         self.packets = 0
         """Of audio, received."""
-        self.malformed = self.strange = 0
-        """Packets dropped: not RTP; of a payload type that was not negotiated."""
+        self.malformed = self.strange = self.excessive = 0
+        """Packets dropped: not RTP; of a payload type that was not negotiated; more than MAX_RATE."""
+        self._allowance, self._allowed_at = float(MAX_BURST), 0.0
 
     def ask_again(self, repair_type: int | None) -> None:
         """The client sends lost packets again when asked. `repair_type`: payload type of its retransmission stream
@@ -59,7 +64,7 @@ class Microphone:
 
     def stats(self) -> dict[str, int | float | None]:
         """What came, and what is wrong with it, for operators."""
-        asked, filled = (self._requests.asked, self._requests.filled) if self._requests else (0, 0)
+        asked, filled = self.retransmissions
         return {
             "level_dbov": None if self.level is None else -self.level,
             "packets_received": self.packets,
@@ -67,6 +72,7 @@ class Microphone:
             "jitter_ms": round(self._reception.jitter * 1000, 1),
             "packets_malformed": self.malformed,
             "packets_of_unknown_type": self.strange,
+            "packets_excessive": self.excessive,
             "retransmissions_asked": asked,
             "retransmissions_received": filled,
         }
@@ -78,6 +84,8 @@ class Microphone:
 
     def received(self, data: bytes, now: float) -> None:
         """One RTP packet. `now`: its arrival, clock seconds."""
+        if not self._allow(now):
+            return
         try:
             payload_type, packet = parse(data, self._level_id)
         except ValueError:
@@ -101,6 +109,16 @@ class Microphone:
         if self._requests is not None:
             self._requests.arrived(packet.sequence, now)
         self._on_packet(packet)
+
+    def _allow(self, now: float) -> bool:
+        """A token bucket: one client must not multiply its packets by the listeners of a room without measure."""
+        self._allowance = min(MAX_BURST, self._allowance + (now - self._allowed_at) * MAX_RATE)
+        self._allowed_at = now
+        if self._allowance < 1:
+            self.excessive += 1
+            return False
+        self._allowance -= 1
+        return True
 
     def _begin(self, ssrc: int | None) -> None:
         self._lost_before += self._reception.packets_lost

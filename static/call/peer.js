@@ -5,6 +5,13 @@ const DISCONNECTED_GRACE_MS = 4_000;
 const CONNECT_TIMEOUT_MS = 15_000;
 
 /**
+ * Browsers send lost packets of audio again, and ask for them, only if their offer says so; no API makes it say so.
+ *
+ * @param {string} sdp
+ */
+const askingForLostPackets = (sdp) => sdp.replace(/^a=rtpmap:(\d+) opus\/48000\/2\r\n/gim, '$&a=rtcp-fb:$1 nack\r\n');
+
+/**
  * One RTCPeerConnection: the microphone goes out on the first m-line, voices come in on the others. It is never
  * renegotiated; when it fails it is thrown away and another one is offered for the same session.
  */
@@ -40,7 +47,12 @@ export class Peer {
 
   /** @returns {Promise<string>} the offer */
   async offer() {
-    await this.pc.setLocalDescription();
+    const plain = await this.pc.createOffer();
+    try {
+      await this.pc.setLocalDescription({ type: 'offer', sdp: askingForLostPackets(plain.sdp ?? '') });
+    } catch {
+      await this.pc.setLocalDescription(plain); // a browser that lets nobody edit its offer
+    }
     return /** @type {RTCSessionDescription} */ (this.pc.localDescription).sdp;
   }
 
