@@ -216,7 +216,7 @@ def test_a_repair_without_audio_is_nothing() -> None:
 
 
 def test_a_flood_is_not_passed_on() -> None:
-    """Ten times the usual rate, for ten seconds: what goes on is bounded, the rest is counted; then all is well again."""
+    """Ten times the usual rate, for ten seconds: what goes on is bounded, the rest is counted; then all is well."""
     heard = Heard()
     for number in range(5000):
         heard.receive(number, now=number * 0.002)
