@@ -70,7 +70,7 @@ class Interpreter:
         speaker = self._speaker
         original = self._room.stream(StreamKey(speaker.id, "original", speaker.source_language))
         original.send(packet, asyncio.get_running_loop().time())
-        self.inbound.push(packet)
+        self.inbound.push(packet, asyncio.get_running_loop().time())
 
     def mute(self, muted: bool) -> None:
         """Muted, nothing of the microphone goes anywhere; what was said before is still interpreted."""

@@ -5,13 +5,14 @@ That costs about 250 µs per 20 ms and voice; clients with slots cost nothing of
 """
 
 import asyncio
-from collections import deque
 
 import numpy as np
 
-from rtc.opus import FRAME, Decoder, Encoder, OpusError
+from rtc.jitter import JitterBuffer, Source, render
+from rtc.opus import FRAME, Decoder, Encoder, Int16, OpusError
 from rtc.playout import PTIME, VOICE_RATE
 from rtc.slots import StreamKey
+from rtc.steady import Steady
 from rtc.transport import Packet, SlotSender
 
 DUCKED = 10 ** (-15 / 20)
@@ -19,12 +20,6 @@ DUCKED = 10 ** (-15 / 20)
 
 GAIN_STEP = (1 - DUCKED) / 4
 """A tick's largest change of gain: 80 ms from loud to ducked, no clicks."""
-
-PREFILL = 2
-"""Frames (40 ms) that wait before a voice is heard, against jitter."""
-
-MAX_WAITING = 10
-"""Frames (200 ms) that wait at most; older ones go, so that the mix stays in the present."""
 
 FRAME_SAMPLES = round(VOICE_RATE * PTIME)
 
@@ -40,11 +35,11 @@ class MixInput:
         """It is a translation."""
         self.gain = 1.0
         self.packets = self.dropped = 0
-        """Packets heard; packets given up because they were late or no Opus."""
+        """Packets heard; packets given up because they came late, twice or too fast, or were no Opus."""
         self.fraction_lost = 0.0
+        self._jitter = JitterBuffer()
         self._decoder = Decoder(VOICE_RATE)
-        self._frames: deque[np.ndarray[tuple[int], np.dtype[np.float32]]] = deque()
-        self._filling = True
+        self._steady = Steady(VOICE_RATE)
 
     def carry(self, key: StreamKey) -> None:
         """The next packet comes from another voice."""
@@ -53,8 +48,8 @@ class MixInput:
 
     def switch(self) -> None:
         """The next packet comes after a gap."""
-        self._frames.clear()
-        self._filling = True
+        self._jitter.gap()
+        self._steady.clear()
 
     def rtp_time(self, timestamp: int, now: float) -> int | None:
         """None: in a mix no RTP time belongs to one voice."""
@@ -62,27 +57,26 @@ class MixInput:
 
     def send(self, packet: Packet, now: float) -> None:
         """Take one packet of the voice."""
-        try:
-            pcm = self._decoder.decode(packet.payload) if packet.payload else np.zeros(0, np.int16)
-        except OpusError:
+        if self._jitter.push(packet.ssrc, packet.sequence, packet.timestamp, packet.payload, now):
+            self.packets += bool(packet.payload)
+        else:
             self.dropped += 1
-            return
-        self.packets += 1
-        for start in range(0, len(pcm) - FRAME_SAMPLES + 1, FRAME_SAMPLES):
-            if len(self._frames) >= MAX_WAITING:
-                self._frames.popleft()
-                self.dropped += 1
-            self._frames.append(pcm[start : start + FRAME_SAMPLES].astype(np.float32))
+        self._decode(now)
 
-    def take(self) -> np.ndarray[tuple[int], np.dtype[np.float32]] | None:
+    def take(self, now: float) -> Int16 | None:
         """The next 20 ms of this voice, None while it is silent."""
-        if not self._frames:
-            self._filling = True
-            return None
-        if self._filling and len(self._frames) < PREFILL:
-            return None
-        self._filling = False
-        return self._frames.popleft()
+        self._decode(now)
+        return self._steady.pull(self._jitter.depth)
+
+    def _decode(self, now: float) -> None:
+        for piece in self._jitter.pull(now):
+            if piece.source is Source.SILENCE and not self._steady.playing:
+                continue  # the pause was heard while it lasted
+            try:
+                self._steady.push(render(piece, self._decoder, VOICE_RATE))
+            except OpusError:
+                self.packets -= 1
+                self.dropped += 1
 
 
 class Mixer:
@@ -105,7 +99,7 @@ class Mixer:
 
     def tick(self, now: float) -> None:
         """Mix and send 20 ms; nothing is sent while everybody is silent."""
-        heard = [(voice, frame) for voice in self.inputs.values() if (frame := voice.take()) is not None]
+        heard = [(voice, frame) for voice in self.inputs.values() if (frame := voice.take(now)) is not None]
         if not heard:
             return
         translated = {voice.group for voice, _ in heard if voice.ducks}
