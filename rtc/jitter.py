@@ -193,6 +193,7 @@ class JitterBuffer:
     def gap(self) -> None:
         """The next packet comes after a gap on purpose (mute, a switch): nothing is made up for what lies between."""
         self._ssrc = None
+        self._waiting.clear()
 
     def push(self, ssrc: int, sequence: int, timestamp: int, payload: bytes, now: float) -> bool:
         """Take one packet; False if it is of no use any more. Empty payloads (padding, RFC 3550 §5.1) take a number,
@@ -239,7 +240,7 @@ class JitterBuffer:
     def _begin(self, ssrc: int, sequence: int, timestamp: int) -> None:
         self._ssrc, self._next, self._next_timestamp, self._anew_at = ssrc, sequence, timestamp, None
         self._waiting.clear()
-        self._given_up.clear()
+        self._given_up = dict.fromkeys(range(sequence - MAX_MISORDER, sequence))  # those that this one has overtaken
         self._delay.rebase()
         self._made_up = self._paused = 0
 

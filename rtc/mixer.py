@@ -57,9 +57,7 @@ class MixInput:
 
     def send(self, packet: Packet, now: float) -> None:
         """Take one packet of the voice."""
-        if self._jitter.push(packet.ssrc, packet.sequence, packet.timestamp, packet.payload, now):
-            self.packets += bool(packet.payload)
-        else:
+        if not self._jitter.push(packet.ssrc, packet.sequence, packet.timestamp, packet.payload, now):
             self.dropped += 1
         self._decode(now)
 
@@ -74,8 +72,8 @@ class MixInput:
                 continue  # the pause was heard while it lasted
             try:
                 self._steady.push(render(piece, self._decoder, VOICE_RATE))
+                self.packets += piece.source is Source.PACKET
             except OpusError:
-                self.packets -= 1
                 self.dropped += 1
 
 
