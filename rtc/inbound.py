@@ -55,7 +55,7 @@ class Inbound:
         return self._jitter.depth
 
     def push(self, packet: Packet, now: float) -> None:
-        """Take one packet. `now`: the event loop's clock. Of its cost libopus takes most (22 µs a frame, to 16 kHz mono):
+        """Take one packet. `now`: the event loop's clock. Most of its cost is libopus (22 µs a frame to 16 kHz mono):
         less than a hop to a thread would."""
         self._jitter.push(packet.ssrc, packet.sequence, packet.timestamp, packet.payload, now)
         self._pull(now)
