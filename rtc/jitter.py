@@ -273,7 +273,8 @@ class JitterBuffer:
 
     def _give_up(self, first: int, now: float) -> Iterator[Piece]:
         """Fill in for those packets before the oldest waiting one whose time is over."""
-        packet, lost = self._waiting[first], first - self._next
+        packet = self._waiting[first]
+        lost = first - self._next - sum(number < first for number in self._waiting)  # those in between are padding
         missing = max(0, packet.timestamp - self._next_timestamp) // _UNIT * _UNIT
         each = -(-missing // (lost * _UNIT)) * _UNIT
         if each > MAX_PACKET:  # a pause (DTX) lies in the hole, too
@@ -282,7 +283,7 @@ class JitterBuffer:
         if each and now < last:
             overdue = now - self.depth - self._delay.expected(self._next_timestamp)
             over = min(lost, 1 + int(max(0.0, overdue) * CLOCK_RATE / each))
-        self._forget(over)
+        self._forget(first if over == lost else self._next + over)
         ticks = min(missing, over * each)
         recoverable = fec_ticks(packet.payload) if over == lost else 0
         if not 0 < recoverable <= ticks:
@@ -295,9 +296,9 @@ class JitterBuffer:
         self.recovered += 1
         yield self._give(Source.FEC, recoverable, packet.payload)
 
-    def _forget(self, count: int) -> None:
+    def _forget(self, until: int) -> None:
         """Go on to later numbers; the last of those given up are remembered, to tell late packets from duplicates."""
-        begin, self._next = self._next, self._next + count
+        begin, self._next = self._next, until
         for number in [number for number in self._waiting if number < self._next]:
             del self._waiting[number]  # padding
         self._given_up.update(dict.fromkeys(range(max(begin, self._next - MAX_MISORDER), self._next)))

@@ -182,8 +182,8 @@ class Steady:
         again[-turn:] = self._blend(known[-turn:], known[-period - turn : -period])  # its end leads to its beginning
         left = self.level
         ending = np.resize(again, FADE * self.frame - left).astype(np.float32)
-        # No step after the last sample, however unlike the period's first it is.
-        ending[: self._overlap] += (2.0 * known[-1] - known[-2] - ending[0]) * (1 - self._rising)
+        # No step, however unlike the last sample is the one that the period followed on.
+        ending[: self._overlap] += (float(known[-1]) - known[-period - 1]) * (1 - self._rising)
         ending *= np.linspace(1, 0, len(ending), dtype=np.float32)
         self._ending = np.concatenate([known[len(known) - left :], _int16(ending)])
         self._start = self._stop
