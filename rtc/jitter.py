@@ -1,24 +1,59 @@
-"""Puts a sender's packets in order for a decoder that feeds a model. Pure.
+"""Puts a sender's packets in order for a decoder, and says what to do about those that do not come. Pure; time is an
+argument.
 
-A model needs order and a sample clock that never lies, not a steady beat: so nothing waits while packets come in order,
-and a hole is waited for only until `patience` newer packets are there. (aiortc's own buffer holds 80 ms always and
-loses five frames for each lost packet: aiortc issue #543.)
+A model needs order and a sample clock that never lies, not a steady beat: so nothing waits while packets come in order.
+A missing packet is waited for until `depth` after it should have arrived; then it is recovered from the copy in its
+successor, or concealed. `depth` follows the network's jitter both ways, within seconds. (aiortc's own buffer holds 80
+ms always, loses five frames for each lost packet and grows for the rest of the call: aiortc issue #543.)
 """
 
+import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
-from rtc.opus import FRAME, duration
+import numpy.typing as npt
+
+from rtc.opus import CLOCK_RATE, FRAME, Decoder, Sample, duration
+from rtc.rtp import signed
+
+MIN_DEPTH, MAX_DEPTH = 0.02, 0.2
+"""Seconds for which a missing packet is waited for."""
+
+MAX_CONCEALED = CLOCK_RATE // 5
+"""Ticks (200 ms) made up for one hole; concealment beyond that is noise, so the rest is silence."""
+
+MAX_SILENCE = CLOCK_RATE
+"""Ticks (1 s) of silence given out for one gap; a longer pause is known by the clock, not by samples."""
+
+MAX_PACKET = CLOCK_RATE * 120 // 1000
+"""Ticks of the longest packet (RFC 6716 §3.1)."""
+
+MAX_WAITING = 128
+"""Packets held behind a hole: more than MAX_DEPTH of the shortest ones (2.5 ms)."""
+
+MAX_DROPOUT = 3000
+"""A jump of the sequence number beyond this (one minute) is a new beginning, not a loss (RFC 3550 A.1)."""
+
+MAX_MISORDER = 100
+"""A packet older than this (2 s) is a stray, unless the next one follows on it: then the sender has begun anew."""
+
+MAX_AHEAD, MAX_RATE = 3 * CLOCK_RATE, 1.1
+"""Ticks by which a sender may outrun the clock (a burst after an outage), and how fast it may go for ever."""
+
+_UNIT = 120
+"""Ticks of 2.5 ms, of which all Opus durations are multiples."""
 
 
 class Source(Enum):
-    """Where 20 ms of audio come from."""
+    """Where a stretch of audio comes from."""
 
     PACKET = auto()
     FEC = auto()  # `payload` is the packet after the lost one
     CONCEALED = auto()
-    SILENCE = auto()  # the sender paused (DTX, RFC 7587 §3.1.3)
+    SILENCE = auto()  # the sender paused (DTX, RFC 7587 §3.1.3), or a hole was too long to be made up
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,92 +61,266 @@ class Piece:
     """What the decoder does next."""
 
     source: Source
+    ticks: int
+    """Length in 1/48000 s, a multiple of 2.5 ms; of a packet that is no Opus, what it is taken for."""
     payload: bytes = b""
 
 
-MAX_CONCEALED = 10
-"""Packets (200 ms) made up for one hole; concealment beyond that is noise, so the rest is silence."""
+def render(piece: Piece, decoder: Decoder[Sample]) -> npt.NDArray[Sample]:
+    """The piece as mono PCM at the decoder's rate. Raises OpusError if its payload is not Opus."""
+    match piece.source:
+        case Source.PACKET:
+            return decoder.decode(piece.payload)
+        case Source.FEC:
+            return decoder.recover(piece.payload, piece.ticks)
+        case Source.CONCEALED:
+            return decoder.conceal(piece.ticks)
+        case Source.SILENCE:
+            return decoder.silence(piece.ticks)
 
-MAX_SILENCE = 50
-"""Packets (1 s) of silence given out for one jump; a longer pause is known by the clock, not by samples."""
 
-RESTART = 3000
-"""A jump of the sequence number beyond this (one minute) is a new beginning, not a loss (RFC 3550 A.1)."""
+def fec_ticks(payload: bytes) -> int:
+    """Ticks of the copy of its predecessor that a packet carries (LBRR, RFC 6716 §4.2.4), 0 if none. Frames of 10 and
+    20 ms only."""
+    configuration, code = payload[0] >> 3, payload[0] & 3
+    if configuration >= 16 or len(payload) < 2 or code > 1:  # CELT has no LBRR; other packings do not begin with SILK
+        return 0
+    size = configuration & (3 if configuration < 12 else 1)  # RFC 6716 §3.1: SILK 10, 20, 40, 60 ms; hybrid 10, 20
+    header = payload[1] >> 4  # RFC 6716 §4.2.3: per channel a VAD bit and the LBRR flag, each coded at even odds
+    flags = 0b0101 if payload[0] & 4 else 0b0100
+    return (FRAME // 2, FRAME)[size] if size < 2 and header & flags else 0
 
-MAX_MISORDER = 100
-"""A packet older than this (2 s) is a stray, unless the next one follows on it: then the sender has begun anew."""
+
+class NetworkDelay:
+    """How much longer than on the fastest path packets take (WebRTC's relative arrival delay).
+
+    The fastest of the last seconds is the base, so that a drift between the sender's clock and ours (200 ppm are 2 ms
+    in 10 s) is no delay. A forgetting histogram (WebRTC's DelayManager) turns delays into the depth.
+    """
+
+    WINDOW = 5.0
+    """The base is the fastest of the last one to two times this (seconds)."""
+    STEP = 0.005
+    """Seconds of one bucket."""
+    QUANTILE = 0.97
+    FORGET = 1 - 1 / 150
+    """Each packet counts this much of the one after it: three seconds of memory at 20 ms a packet."""
+    FIRST_DEPTH, FIRST_WEIGHT = 0.06, 10.0
+    """Before anything is known it is as if that many packets had been that late."""
+
+    def __init__(self) -> None:
+        self._weights = [0.0] * (round(MAX_DEPTH / self.STEP) + 1)
+        self._weights[round(self.FIRST_DEPTH / self.STEP) - 1] = self._total = self.FIRST_WEIGHT
+        self._weight = 1.0
+        self._fastest = self._fastest_before = (
+            math.inf
+        )  # seconds between the sender's clock and ours: in this window, …
+        self._since = -math.inf
+
+    def rebase(self) -> None:
+        """The sender's clock was set anew. What is known of the network stays."""
+        self._fastest = self._fastest_before = math.inf
+
+    def observe(self, timestamp: int, now: float) -> None:
+        """A packet of this (unwrapped) timestamp arrived."""
+        if now - self._since >= self.WINDOW:
+            self._fastest_before = self._fastest if now - self._since < 2 * self.WINDOW else math.inf
+            self._fastest, self._since = math.inf, now
+        transit = now - timestamp / CLOCK_RATE
+        self._fastest = min(self._fastest, transit)
+        bucket = int((transit - min(self._fastest, self._fastest_before)) / self.STEP)
+        self._weights[min(bucket, len(self._weights) - 1)] += self._weight
+        self._total += self._weight
+        self._weight /= self.FORGET  # instead of multiplying all of the others
+        if self._weight > 1e9:
+            self._weights = [weight / self._weight for weight in self._weights]
+            self._total, self._weight = self._total / self._weight, 1.0
+
+    def expected(self, timestamp: int) -> float:
+        """When the packet of this timestamp arrives on the fastest path. Something was observed since `rebase`."""
+        return timestamp / CLOCK_RATE + min(self._fastest, self._fastest_before)
+
+    @property
+    def depth(self) -> float:
+        """Seconds of delay that all but a few packets stay below, within MIN_DEPTH and MAX_DEPTH."""
+        allowed = (1 - self.QUANTILE) * self._total
+        bucket = len(self._weights)
+        while bucket and allowed >= 0:
+            bucket -= 1
+            allowed -= self._weights[bucket]
+        return min(max((bucket + 1) * self.STEP, MIN_DEPTH), MAX_DEPTH)
 
 
-class ReorderBuffer:
-    """Packets in, pieces in order out."""
+class _Arrived(NamedTuple):
+    timestamp: int  # unwrapped
+    payload: bytes
+    at: float
 
-    def __init__(self, patience: int = 3) -> None:
-        self._patience = patience
-        self._waiting: dict[int, tuple[int, bytes]] = {}  # sequence number → (timestamp, payload)
+
+class JitterBuffer:
+    """Packets in, pieces in order out: `push` each packet, then `pull`, and `pull` again at `due`."""
+
+    def __init__(self) -> None:
+        self._delay = NetworkDelay()
+        self._waiting: dict[int, _Arrived] = {}  # by unwrapped sequence number
         self._ssrc: int | None = None
-        self._next = 0  # sequence number
-        self._next_timestamp = 0
-        self._anew_at: int | None = None  # sequence number that would show the sender has begun anew
-        self.received = self.recovered = self.concealed = self.late = 0
-        """Counters of packets."""
+        self._next = self._next_timestamp = 0  # unwrapped
+        self._anew_at: int | None = None  # sequence number that would show that the sender has begun anew
+        self._given_up: dict[int, None] = {}  # the last numbers that were not waited for any longer, oldest first
+        self._duration = FRAME  # of the last packet
+        self._made_up = self._paused = 0  # ticks of concealment and of silence since the last packet
+        self._credit, self._credited_at = float(MAX_AHEAD), math.inf
+        self.ticks: Counter[Source] = Counter()
+        """Length of all that was given out, by source."""
+        self.received = self.recovered = self.concealed = 0
+        """Packets: taken in; lost and rebuilt from FEC; lost and made up."""
+        self.late = self.duplicate = self.excess = 0
+        """Packets refused: came after they were given up (or from long ago); came twice; outran the clock."""
 
-    def push(self, ssrc: int, sequence: int, timestamp: int, payload: bytes) -> Iterator[Piece]:
-        """Take one packet; give what can be decoded now. Empty payloads (padding, RFC 3550 §5.1) take a number, but
-        no time."""
-        ahead = _signed(sequence - self._next, 16)
-        if ssrc != self._ssrc or abs(ahead) > RESTART or self._begins_anew(ahead, sequence):
-            self._ssrc, self._next, self._next_timestamp = ssrc, sequence, timestamp
-            self._waiting.clear()
-            self._anew_at, ahead = None, 0
-        if ahead < 0 or sequence in self._waiting:
+    @property
+    def depth(self) -> float:
+        """Seconds after it should have arrived for which a packet is waited for."""
+        return self._delay.depth
+
+    @property
+    def due(self) -> float | None:
+        """When `pull` has something to give even if no packet comes; None while nothing waits."""
+        if self._next in self._waiting:
+            return self._waiting[self._next].at
+        first = self._first_waiting()
+        return None if first is None else self._deadline(first)
+
+    def gap(self) -> None:
+        """The next packet comes after a gap on purpose (mute, a switch): nothing is made up for what lies between."""
+        self._ssrc = None
+        self._waiting.clear()
+
+    def push(self, ssrc: int, sequence: int, timestamp: int, payload: bytes, now: float) -> bool:
+        """Take one packet; False if it is of no use any more. Empty payloads (padding, RFC 3550 §5.1) take a number,
+        but no time."""
+        self._credit += max(0.0, now - self._credited_at) * CLOCK_RATE * MAX_RATE
+        self._credit, self._credited_at = min(self._credit, MAX_AHEAD), now
+        if self._credit <= 0:
+            self.excess += 1
+            return False
+        ahead = signed(sequence - self._next, 16)
+        stray = not -MAX_MISORDER <= ahead <= MAX_DROPOUT
+        if ssrc != self._ssrc or (stray and sequence == self._anew_at):
+            self._begin(ssrc, sequence, timestamp)
+            ahead, stray = 0, False
+        if stray:  # two in a row are a new beginning (RFC 3550 A.1): else nothing is heard until the numbers meet again
+            self._anew_at = (sequence + 1) & 0xFFFF
             self.late += 1
-            return
+            return False
+        number = self._next + ahead
+        unwrapped = self._next_timestamp + signed(timestamp - self._next_timestamp, 32)
+        if number in self._waiting or (ahead < 0 and number not in self._given_up):
+            self.duplicate += 1
+            return False
+        if payload:
+            self._delay.observe(unwrapped, now)
+        if ahead < 0:
+            del self._given_up[number]
+            self.late += 1
+            return False
         self.received += 1
-        self._waiting[sequence] = (timestamp, payload)
+        self._waiting[number] = _Arrived(unwrapped, payload, now)
+        return True
+
+    def pull(self, now: float) -> Iterator[Piece]:
+        """Everything that can be decoded at `now`."""
         while self._waiting:
             if self._next in self._waiting:
                 yield from self._take()
-            elif len(self._waiting) >= self._patience:
-                yield from self._give_up()
+            elif (first := self._first_waiting()) is not None and now >= self._deadline(first):
+                yield from self._give_up(first, now)
             else:
                 return
 
-    def _begins_anew(self, ahead: int, sequence: int) -> bool:
-        """Two packets in a row that are far too old (RFC 3550 A.1): otherwise nothing is heard until it catches up."""
-        if ahead >= -MAX_MISORDER:
-            return False
-        anew, self._anew_at = sequence == self._anew_at, (sequence + 1) & 0xFFFF
-        return anew
+    def _begin(self, ssrc: int, sequence: int, timestamp: int) -> None:
+        self._ssrc, self._next, self._next_timestamp, self._anew_at = ssrc, sequence, timestamp, None
+        self._waiting.clear()
+        self._given_up = dict.fromkeys(range(sequence - MAX_MISORDER, sequence))  # those that this one has overtaken
+        self._delay.rebase()
+        self._made_up = self._paused = 0
+
+    def _first_waiting(self) -> int | None:
+        """The number of the oldest packet with audio that waits behind a hole."""
+        return min((number for number, packet in self._waiting.items() if packet.payload), default=None)
+
+    def _deadline(self, first: int) -> float:
+        """Until when the next packet is waited for; its successors up to `first` have their own."""
+        packet = self._waiting[first]
+        if len(self._waiting) > MAX_WAITING:
+            return packet.at
+        # Its own arrival bounds it, should the sender's timestamps make no sense.
+        return min(self._delay.expected(self._next_timestamp), packet.at) + self._delay.depth
 
     def _take(self) -> Iterator[Piece]:
-        timestamp, payload = self._waiting.pop(self._next)
-        self._next = (self._next + 1) & 0xFFFF
-        if not payload:
+        packet = self._waiting.pop(self._next)
+        self._next += 1
+        if not packet.payload:
             return
-        pause = _signed(timestamp - self._next_timestamp, 32) // FRAME
-        for _ in range(min(max(pause, 0), MAX_SILENCE)):
-            yield Piece(Source.SILENCE)
-        self._next_timestamp = (timestamp + (duration(payload) or FRAME)) & 0xFFFFFFFF
-        yield Piece(Source.PACKET, payload)
+        gap = packet.timestamp - self._next_timestamp
+        if gap < 0:  # the sender's clock was set back, or stands still
+            self._delay.rebase()
+            self._delay.observe(packet.timestamp, packet.at)
+        yield from self._pause(gap)
+        self._duration = duration(packet.payload) or FRAME
+        self._next_timestamp = packet.timestamp + self._duration
+        self._made_up = self._paused = 0
+        yield self._give(Source.PACKET, self._duration, packet.payload)
 
-    def _give_up(self) -> Iterator[Piece]:
-        """The hole before the oldest waiting packet will not be filled."""
-        first = min(self._waiting, key=lambda sequence: _signed(sequence - self._next, 16))
-        timestamp, payload = self._waiting[first]
-        missing = _signed(timestamp - self._next_timestamp, 32) // FRAME
-        lost = min(_signed(first - self._next, 16), max(missing, 0))
-        for index in range(min(lost, MAX_CONCEALED)):
-            if index == lost - 1 and payload:
-                self.recovered += 1
-                yield Piece(Source.FEC, payload)
-            else:
-                self.concealed += 1
-                yield Piece(Source.CONCEALED)
-        self._next = first
-        self._next_timestamp = (self._next_timestamp + min(lost, MAX_CONCEALED) * FRAME) & 0xFFFFFFFF
+    def _give_up(self, first: int, now: float) -> Iterator[Piece]:
+        """Fill in for those packets before the oldest waiting one whose time is over."""
+        packet = self._waiting[first]
+        lost = first - self._next - sum(number < first for number in self._waiting)  # those in between are padding
+        missing = max(0, packet.timestamp - self._next_timestamp) // _UNIT * _UNIT
+        each = -(-missing // (lost * _UNIT)) * _UNIT
+        if each > MAX_PACKET:  # a pause (DTX) lies in the hole, too
+            each = self._duration
+        over, last = lost, self._deadline(first) if len(self._waiting) > MAX_WAITING else packet.at + self.depth
+        if each and now < last:
+            overdue = now - self.depth - self._delay.expected(self._next_timestamp)
+            over = min(lost, 1 + int(max(0.0, overdue) * CLOCK_RATE / each))
+        self._forget(first if over == lost else self._next + over)
+        ticks = min(missing, over * each)
+        recoverable = fec_ticks(packet.payload) if over == lost else 0
+        if not 0 < recoverable <= ticks:
+            self._next_timestamp += ticks
+            yield from self._conceal(ticks, each)
+            return
+        self._next_timestamp += missing
+        yield from self._conceal(ticks - recoverable, each)
+        yield from self._pause(missing - ticks)
+        self.recovered += 1
+        yield self._give(Source.FEC, recoverable, packet.payload)
 
+    def _forget(self, until: int) -> None:
+        """Go on to later numbers; the last of those given up are remembered, to tell late packets from duplicates."""
+        begin, self._next = self._next, until
+        for number in [number for number in self._waiting if number < self._next]:
+            del self._waiting[number]  # padding
+        self._given_up.update(dict.fromkeys(range(max(begin, self._next - MAX_MISORDER), self._next)))
+        while len(self._given_up) > MAX_MISORDER:
+            del self._given_up[next(iter(self._given_up))]
 
-def _signed(difference: int, bits: int) -> int:
-    """Difference of two wrapping counters as a signed number (RFC 1982)."""
-    half = 1 << (bits - 1)
-    return ((difference + half) & ((1 << bits) - 1)) - half
+    def _conceal(self, ticks: int, each: int) -> Iterator[Piece]:
+        made_up = min(ticks, MAX_CONCEALED - self._made_up)
+        self._made_up += made_up
+        for start in range(0, made_up, FRAME):
+            yield self._give(Source.CONCEALED, min(FRAME, made_up - start))
+        if made_up:
+            self.concealed += -(-made_up // each)
+        yield from self._pause(ticks - made_up)
+
+    def _pause(self, ticks: int) -> Iterator[Piece]:
+        silence = min(ticks // _UNIT * _UNIT, MAX_SILENCE - self._paused)
+        if silence > 0:
+            self._paused += silence
+            yield self._give(Source.SILENCE, silence)
+
+    def _give(self, source: Source, ticks: int, payload: bytes = b"") -> Piece:
+        self.ticks[source] += ticks
+        self._credit -= ticks
+        return Piece(source, ticks, payload)

@@ -4,16 +4,17 @@ Each voice is decoded, the original is ducked while its translation speaks, the 
 That costs about 250 µs per 20 ms and voice; clients with slots cost nothing of it.
 """
 
-from collections import deque
 from collections.abc import Callable
 
 import numpy as np
 
-from rtc.opus import CLOCK_RATE, FRAME, Decoder, Encoder, OpusError, silence_after
+from rtc.jitter import JitterBuffer, Source, render
+from rtc.opus import CLOCK_RATE, FRAME, Decoder, Encoder, Int16, OpusError, silence_after
 from rtc.playout import VOICE_RATE
 from rtc.rtp import Packet
 from rtc.sender import SlotSender
 from rtc.slots import StreamKey
+from rtc.steady import Steady
 from rtc.ticker import PTIME
 
 DUCKED = 10 ** (-15 / 20)
@@ -21,12 +22,6 @@ DUCKED = 10 ** (-15 / 20)
 
 GAIN_STEP = (1 - DUCKED) / 4
 """A tick's largest change of gain: 80 ms from loud to ducked, no clicks."""
-
-PREFILL = 2
-"""Frames (40 ms) that wait before a voice is heard, against jitter."""
-
-MAX_WAITING = 10
-"""Frames (200 ms) that wait at most; older ones go, so that the mix stays in the present."""
 
 PATIENCE = 25
 """Ticks (0.5 s) without anybody after which the mix sleeps until the next packet."""
@@ -46,11 +41,11 @@ class MixInput:
         """It is a translation."""
         self.gain = 1.0
         self.packets = self.dropped = 0
-        """Packets heard; packets given up because they were late or no Opus."""
+        """Packets heard; packets given up because they came late, twice or too fast, or were no Opus."""
         self.fraction_lost = 0.0
+        self._jitter = JitterBuffer()
         self._decoder = Decoder(VOICE_RATE)
-        self._frames: deque[np.ndarray[tuple[int], np.dtype[np.float32]]] = deque()
-        self._filling = True
+        self._steady = Steady(VOICE_RATE)
 
     def carry(self, key: StreamKey) -> None:
         """The next packet comes from another voice."""
@@ -59,8 +54,8 @@ class MixInput:
 
     def switch(self) -> None:
         """The next packet comes after a gap."""
-        self._frames.clear()
-        self._filling = True
+        self._jitter.gap()
+        self._steady.clear()
 
     def stats(self) -> dict[str, float | None]:
         """What was mixed."""
@@ -72,28 +67,25 @@ class MixInput:
 
     def send(self, packet: Packet, now: float) -> None:
         """Take one packet of the voice."""
-        try:
-            pcm = self._decoder.decode(packet.payload) if packet.payload else np.zeros(0, np.int16)
-        except OpusError:
+        if not self._jitter.push(packet.ssrc, packet.sequence, packet.timestamp, packet.payload, now):
             self.dropped += 1
-            return
-        self.packets += 1
+        self._decode(now)
         self._wake()
-        for start in range(0, len(pcm) - FRAME_SAMPLES + 1, FRAME_SAMPLES):
-            if len(self._frames) >= MAX_WAITING:
-                self._frames.popleft()
-                self.dropped += 1
-            self._frames.append(pcm[start : start + FRAME_SAMPLES].astype(np.float32))
 
-    def take(self) -> np.ndarray[tuple[int], np.dtype[np.float32]] | None:
+    def take(self, now: float) -> Int16 | None:
         """The next 20 ms of this voice, None while it is silent."""
-        if not self._frames:
-            self._filling = True
-            return None
-        if self._filling and len(self._frames) < PREFILL:
-            return None
-        self._filling = False
-        return self._frames.popleft()
+        self._decode(now)
+        return self._steady.pull(self._jitter.depth)
+
+    def _decode(self, now: float) -> None:
+        for piece in self._jitter.pull(now):
+            if piece.source is Source.SILENCE and not self._steady.playing:
+                continue  # the pause was heard while it lasted
+            try:
+                self._steady.push(render(piece, self._decoder))
+                self.packets += piece.source is Source.PACKET
+            except OpusError:
+                self.dropped += 1
 
 
 class Mixer:
@@ -110,7 +102,7 @@ class Mixer:
 
     def tick(self, now: float) -> bool:
         """Mix and send 20 ms; nothing is sent while everybody is silent. False after a while of that."""
-        heard = [(voice, frame) for voice in self.inputs.values() if (frame := voice.take()) is not None]
+        heard = [(voice, frame) for voice in self.inputs.values() if (frame := voice.take(now)) is not None]
         if not heard:
             if not self._quiet:
                 self._send(silence_after(self._last), now)

@@ -202,6 +202,10 @@ class Decoder(Generic[Sample]):
         """RTP `ticks` made up from what came before. Raises OpusError if they are no multiple of 2.5 ms up to 120."""
         return self._run(None, 0, ticks, 0)
 
+    def silence(self, ticks: int = FRAME) -> npt.NDArray[Sample]:
+        """RTP `ticks` of nothing; the decoder does not hear of it."""
+        return np.zeros(ticks * self._rate // CLOCK_RATE, self._pcm.dtype)
+
     def _run(self, packet: bytes | None, size: int, ticks: int, fec: int) -> npt.NDArray[Sample]:
         if ticks % _STEP or not 0 < ticks <= _MAX_TICKS:  # libopus writes as much as it is told
             raise OpusError(f"no packet lasts {ticks} ticks")

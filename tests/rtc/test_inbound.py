@@ -1,13 +1,15 @@
 """From packets to windows of PCM."""
 
 import asyncio
+import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
 
 from models.base import SPEECH_RATE, VAD_WINDOW
 from rtc.inbound import MAX_WINDOWS, Inbound
-from rtc.opus import FRAME, Encoder
+from rtc.opus import CLOCK_RATE, FRAME, Encoder
 from rtc.rtp import Packet
 from rtc.stats import Stats
 
@@ -26,6 +28,14 @@ def packets(pcm: np.ndarray, rate: int = 48_000, first: int = 65_530) -> list[Pa
     ]
 
 
+def feed(inbound: Inbound, sent: Iterable[Packet]) -> None:
+    """Packets of `packets` in time, the last one now."""
+    sent = list(sent)
+    last = asyncio.get_running_loop().time() - sent[-1].timestamp / CLOCK_RATE
+    for packet in sent:
+        inbound.push(packet, last + packet.timestamp / CLOCK_RATE)
+
+
 async def drain(inbound: Inbound) -> np.ndarray:
     """Everything that is there."""
     windows = []
@@ -42,8 +52,7 @@ def pitch(pcm: np.ndarray) -> float:
 async def test_speech_comes_at_the_models_rate() -> None:
     """48 kHz Opus becomes 16 kHz float in [-1, 1]: the same tone, the same loudness, the same length."""
     inbound = Inbound(Stats())
-    for packet in packets(tone(2.0)):
-        inbound.push(packet, 0.0)
+    feed(inbound, packets(tone(2.0)))
     pcm = await drain(inbound)
     assert len(pcm) == 2 * SPEECH_RATE // VAD_WINDOW * VAD_WINDOW
     assert pitch(pcm[SPEECH_RATE:]) == pytest.approx(440, abs=5)
@@ -54,51 +63,44 @@ async def test_the_level_is_that_of_the_last_window() -> None:
     """A tone of a quarter of full scale is at -15 dBFS; before any sound it is very low."""
     inbound = Inbound(Stats())
     assert inbound.level < -100
-    for packet in packets(tone(0.5)):
-        inbound.push(packet, 0.0)
+    feed(inbound, packets(tone(0.5)))
     assert inbound.level == pytest.approx(20 * np.log10(8000 / 32768 / np.sqrt(2)), abs=1)
 
 
 async def test_losses_do_not_shorten_time_and_the_tone_goes_on() -> None:
-    """Every tenth packet is lost: the length is that of what was said, and the copy in the next packet fills in."""
+    """Every tenth packet is lost: the length is that of what was said, and something fills in."""
     inbound = Inbound(Stats())
-    sent = packets(tone(2.0))
-    for index, packet in enumerate(sent):
-        if index % 10 != 5:
-            inbound.push(packet, 0.0)
+    feed(inbound, (packet for index, packet in enumerate(packets(tone(2.0))) if index % 10 != 5))
     pcm = await drain(inbound)
     assert len(pcm) == 2 * SPEECH_RATE // VAD_WINDOW * VAD_WINDOW
     blocks = pcm[SPEECH_RATE // 2 :].reshape(-1)[: 40 * 320].reshape(40, 320)
     assert np.sqrt(np.square(blocks).mean(axis=1)).min() > 0.02  # silence would be 0, the tone is 0.17
-    assert inbound.concealed == 0
+    assert (inbound.concealed + inbound.recovered, inbound.late) == (10, 0)
 
 
 async def test_a_long_hole_is_concealed_and_counted() -> None:
     """Five packets lost: four made up, one from the copy."""
     inbound = Inbound(Stats())
-    for index, packet in enumerate(packets(tone(0.5))):
-        if not 10 <= index < 15:
-            inbound.push(packet, 0.0)
-    assert inbound.concealed == 4
+    feed(inbound, (packet for index, packet in enumerate(packets(tone(0.5))) if not 10 <= index < 15))
+    assert (inbound.concealed, inbound.recovered) == (4, 1)
 
 
 async def test_garbage_is_counted_and_passes() -> None:
-    """Packets that are no Opus neither raise nor stop what comes after."""
+    """Packets that are no Opus neither raise nor stop what comes after, nor do they shorten time."""
     inbound = Inbound(Stats())
     sent = packets(tone(1.0))
-    for index, packet in enumerate(sent):
-        payload = b"\xff\xff\xff" if index in (3, 4) else packet.payload
-        inbound.push(Packet(packet.ssrc, packet.sequence, packet.timestamp, 0, payload), 0.0)
+    for index in (3, 4):
+        sent[index] = dataclasses.replace(sent[index], payload=b"\xff\xff\xff")
+    feed(inbound, sent)
     assert inbound.undecodable == 2
-    assert len(await drain(inbound)) >= 0.9 * SPEECH_RATE
+    assert len(await drain(inbound)) == SPEECH_RATE // VAD_WINDOW * VAD_WINDOW
 
 
 async def test_the_oldest_windows_go_when_nobody_reads() -> None:
     """A microphone cannot be paused: at most three seconds wait, what went is counted, the newest is there."""
     stats = Stats()
     inbound = Inbound(stats)
-    for packet in packets(np.concatenate([tone(4.0, 300.0), tone(1.0, 900.0)])):
-        inbound.push(packet, 0.0)
+    feed(inbound, packets(np.concatenate([tone(4.0, 300.0), tone(1.0, 900.0)])))
     assert stats.windows_dropped == 5 * SPEECH_RATE // VAD_WINDOW - MAX_WINDOWS
     pcm = await drain(inbound)
     assert len(pcm) == MAX_WINDOWS * VAD_WINDOW
@@ -117,8 +119,37 @@ async def test_a_reader_wakes_when_a_window_is_whole() -> None:
     async with asyncio.TaskGroup() as tasks:
         reader = tasks.create_task(inbound.window(None))
         await asyncio.sleep(0)
-        inbound.push(first, 0.0)
+        inbound.push(first, 1.0)
         await asyncio.sleep(0)
         assert not reader.done()
-        inbound.push(second, 0.0)
+        inbound.push(second, 1.02)
     assert len(reader.result()) == VAD_WINDOW  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("patience", [None, 0.0])
+async def test_a_hole_at_the_end_is_closed_without_another_packet(patience: float | None) -> None:
+    """The reader wakes when the missing packet's time is over, however little patience it has: audio is there."""
+    inbound, now = Inbound(Stats()), asyncio.get_running_loop().time
+    first, second, _, fourth = packets(tone(0.08))
+    inbound.push(first, now())
+    inbound.push(second, now())
+    assert await inbound.window(None) is not None
+    inbound.push(fourth, now())
+    assert inbound.recovered == 0
+    assert await inbound.window(patience) is not None
+    assert inbound.recovered == 1
+    assert await inbound.window(0.0) is None
+
+
+async def test_a_reader_learns_of_a_hole_that_opens_while_it_waits() -> None:
+    """It slept without a limit when there was none."""
+    inbound, now = Inbound(Stats()), asyncio.get_running_loop().time
+    first, second, _, fourth = packets(tone(0.08))
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        reader = tasks.create_task(inbound.window(None))
+        await asyncio.sleep(0)
+        inbound.push(first, now())
+        inbound.push(fourth, now())
+    assert len(reader.result()) == VAD_WINDOW  # type: ignore[arg-type]
+    inbound.push(second, now())
+    assert inbound.late == 1

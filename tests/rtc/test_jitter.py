@@ -1,6 +1,7 @@
-"""Order, and a sample clock that never lies."""
+"""Order, a sample clock that never lies, and as little waiting as the network allows."""
 
 import itertools
+import random
 from collections import Counter
 
 import numpy as np
@@ -8,162 +9,366 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtc.jitter import MAX_CONCEALED, MAX_SILENCE, Piece, ReorderBuffer, Source
-from rtc.opus import FRAME, Encoder
+from rtc.jitter import (
+    MAX_AHEAD,
+    MAX_CONCEALED,
+    MAX_DEPTH,
+    MAX_PACKET,
+    MAX_RATE,
+    MAX_SILENCE,
+    MAX_WAITING,
+    MIN_DEPTH,
+    JitterBuffer,
+    NetworkDelay,
+    Piece,
+    Source,
+    fec_ticks,
+)
+from rtc.opus import CLOCK_RATE, FRAME, Encoder
 
-SILENT_FRAME = Encoder(16_000).encode(np.zeros(320, np.int16))
-
-
-def payload(index: int) -> bytes:
-    """A 20 ms packet that can be told from the others: its table of contents is real, its number padding."""
-    return SILENT_FRAME[:1] + index.to_bytes(4, "big")
-
-
-def feed(buffer: ReorderBuffer, order: list[int], sequence: int = 0, timestamp: int = 0, ssrc: int = 1) -> list[Piece]:
-    """Push the packets with these indices; everything that came out."""
-    return [
-        piece
-        for index in order
-        for piece in buffer.push(
-            ssrc, (sequence + index) & 0xFFFF, (timestamp + index * FRAME) & 0xFFFFFFFF, payload(index)
-        )
-    ]
-
-
-def packets(pieces: list[Piece]) -> list[bytes]:
-    return [piece.payload for piece in pieces if piece.source is Source.PACKET]
+PTIME = 0.02
+SILK_WITH_FEC, SILK_PLAIN = b"\x48\x40", b"\x48\x00"  # SILK wideband, 20 ms; the second bit is the LBRR flag
+TOC_OF = {480: 8, 960: 9, 1920: 10, 2880: 11, 120: 28, 240: 29}
+"""Ticks → Opus configuration (RFC 6716 §3.1)."""
 
 
-@st.composite
-def shuffled(draw: st.DrawFn) -> list[int]:
-    """Indices from 0 on; packet 0 comes first, none is overtaken by more than two others, some come twice."""
-    count = draw(st.integers(1, 60))
-    order = [0]
-    waiting = list(range(1, count))
-    overtaken: Counter[int] = Counter()
-    while waiting:
-        head = waiting[0]
-        choice = head if overtaken[head] >= 2 else draw(st.sampled_from(waiting[: 3 - overtaken[head]]))
-        overtaken.update(index for index in waiting if index < choice)
-        waiting.remove(choice)
-        order.append(choice)
-        if draw(st.integers(0, 9)) == 0:
-            order.append(draw(st.sampled_from(order)))
-    return order
+def payload(index: int, fec: bool = True, ticks: int = FRAME) -> bytes:
+    """A packet that can be told from the others."""
+    return bytes([TOC_OF[ticks] << 3, 0x40 if fec else 0]) + index.to_bytes(4, "big")
 
 
-@given(shuffled(), st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF))
-def test_reordering_within_patience_costs_nothing(order: list[int], sequence: int, timestamp: int) -> None:
-    """Packets overtaken by less than `patience` others come out once each, in order, across both wrap-arounds."""
-    buffer = ReorderBuffer(patience=3)
-    pieces = feed(buffer, order, sequence, timestamp)
-    assert {piece.source for piece in pieces} == {Source.PACKET}
-    assert packets(pieces) == [payload(index) for index in range(max(order) + 1)]
-    assert buffer.late == len(order) - len(set(order))
-    assert buffer.received == len(set(order))
+class Sender:
+    """Pushes packets of 20 ms into a buffer, and pulls when something is due."""
+
+    def __init__(self, sequence: int = 0, timestamp: int = 0, fec: bool = True) -> None:
+        self.buffer = JitterBuffer()
+        self._sequence, self._timestamp, self._fec = sequence, timestamp, fec
+        self.given: list[tuple[float, Piece]] = []
+
+    def pull(self, now: float) -> None:
+        self.given += [(now, piece) for piece in self.buffer.pull(now)]
+
+    def send(self, index: int, now: float | None = None, ssrc: int = 1) -> None:
+        """Packet `index` arrives, on time or at `now`; before that, whatever is due."""
+        now = index * PTIME if now is None else now
+        while (due := self.buffer.due) is not None and due <= now:
+            self.pull(due)
+        sequence, timestamp = (self._sequence + index) & 0xFFFF, (self._timestamp + index * FRAME) & 0xFFFFFFFF
+        self.buffer.push(ssrc, sequence, timestamp, payload(index, self._fec), now)
+        self.pull(now)
+
+    def end(self) -> None:
+        while (due := self.buffer.due) is not None:
+            self.pull(due)
+
+    @property
+    def sources(self) -> list[Source]:
+        return [piece.source for _, piece in self.given]
+
+    @property
+    def packets(self) -> list[bytes]:
+        return [piece.payload for _, piece in self.given if piece.source is Source.PACKET]
+
+    @property
+    def ticks(self) -> int:
+        return sum(piece.ticks for _, piece in self.given)
+
+
+@given(st.lists(st.floats(0, 0.055), min_size=1, max_size=60), st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF))
+def test_reordering_within_the_depth_costs_nothing(late: list[float], sequence: int, timestamp: int) -> None:
+    """Packets come out once each, in order, across both wrap-arounds, none later than the last it had to wait for."""
+    sender = Sender(sequence, timestamp)
+    sender.send(0)
+    arrivals = sorted((index * PTIME + delay, index) for index, delay in enumerate(late, 1))
+    for at, index in arrivals:
+        sender.send(index, at)
+    assert sender.sources == [Source.PACKET] * (len(late) + 1)
+    assert sender.packets == [payload(index) for index in range(len(late) + 1)]
+    came = {index: at for at, index in arrivals} | {0: 0.0}
+    waited_for = itertools.accumulate((came[index] for index in range(len(late) + 1)), max)
+    assert [now for now, _ in sender.given] == list(waited_for)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=80), st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF))
 def test_losses_do_not_stop_the_sample_clock(kept: list[bool], sequence: int, timestamp: int) -> None:
     """What comes out lasts exactly as long as what was sent, whichever packets were lost on the way."""
-    order = [0, *(index for index, keep in enumerate(kept, 1) if keep), *range(len(kept) + 1, len(kept) + 4)]
-    buffer = ReorderBuffer()
-    pieces = feed(buffer, order, sequence, timestamp)
-    lost = order[-1] + 1 - len(order)
+    sender = Sender(sequence, timestamp)
+    order = [0, *(index for index, keep in enumerate(kept, 1) if keep), len(kept) + 1]
+    for index in order:
+        sender.send(index)
+    sender.end()
     holes = [b - a - 1 for a, b in itertools.pairwise(order) if b - a > 1]
-    if all(hole <= MAX_CONCEALED + MAX_SILENCE for hole in holes):
-        assert len(pieces) == order[-1] + 1
-    assert packets(pieces) == [payload(index) for index in order]
-    assert buffer.recovered == sum(hole <= MAX_CONCEALED for hole in holes)
-    assert buffer.recovered + buffer.concealed <= lost
+    if all(hole * FRAME <= MAX_SILENCE for hole in holes):
+        assert sender.ticks == (len(kept) + 2) * FRAME
+    assert sender.packets == [payload(index) for index in order]
+    assert sender.buffer.recovered == len(holes)
+    assert sum(sender.buffer.ticks.values()) == sender.ticks
 
 
-def test_the_last_of_a_hole_comes_from_fec() -> None:
-    """Only the packet right after a hole carries a copy of the one before it; earlier ones are made up."""
-    pieces = feed(ReorderBuffer(), [0, 1, 4, 5, 6])
-    sources = [piece.source for piece in pieces]
-    assert sources == [Source.PACKET] * 2 + [Source.CONCEALED, Source.FEC] + [Source.PACKET] * 3
-    assert pieces[3].payload == payload(4)
+def test_of_two_lost_the_first_is_concealed_and_the_second_recovered() -> None:
+    """Only the packet right after a hole carries a copy, of the one before it."""
+    sender = Sender()
+    for index in (0, 1, 4, 5):
+        sender.send(index)
+    sender.end()
+    assert sender.sources == [Source.PACKET] * 2 + [Source.CONCEALED, Source.FEC] + [Source.PACKET] * 2
+    assert sender.given[3][1] == Piece(Source.FEC, FRAME, payload(4))
+    assert (sender.buffer.concealed, sender.buffer.recovered) == (1, 1)
 
 
-def test_a_hole_is_waited_for_until_patience_is_out() -> None:
-    """Nothing is made up while the missing packet may still come."""
-    buffer = ReorderBuffer(patience=3)
-    assert packets(feed(buffer, [0, 2, 3])) == [payload(0)]
-    assert packets(feed(buffer, [1])) == [payload(index) for index in (1, 2, 3)]
+def test_without_a_copy_nothing_counts_as_recovered() -> None:
+    """A sender that uses no FEC: the same length, concealed."""
+    sender = Sender(fec=False)
+    for index in (0, 1, 3):
+        sender.send(index)
+    sender.end()
+    assert Source.FEC not in sender.sources and sender.ticks == 4 * FRAME
+    assert (sender.buffer.concealed, sender.buffer.recovered) == (1, 0)
+
+
+@pytest.mark.parametrize("expected_loss", [0, 20])
+def test_the_encoder_and_we_agree_on_what_carries_a_copy(expected_loss: int) -> None:
+    """libopus puts copies into packets when it is told to expect losses; voiced sound at least gets them."""
+    encoder = Encoder(16_000, bitrate=24_000, expected_loss=expected_loss)
+    time = np.arange(320 * 50) / 16_000
+    voice = (
+        sum(np.sin(2 * np.pi * 130 * k * time) / k for k in range(1, 15)) * 6000 * (1 + np.sin(2 * np.pi * 3 * time))
+    )
+    packets = [encoder.encode(frame) for frame in voice.astype(np.int16).reshape(-1, 320)]
+    copies = [fec_ticks(packet) for packet in packets]
+    assert set(copies) <= {0, FRAME}
+    assert (sum(map(bool, copies)) > 25) == (expected_loss > 0)
+
+
+@pytest.mark.parametrize(("packet", "ticks"), [(SILK_WITH_FEC, FRAME), (SILK_PLAIN, 0), (b"\x48", 0), (b"\xfc\xff", 0)])
+def test_copies_are_seen_in_the_header(packet: bytes, ticks: int) -> None:
+    """SILK with the LBRR flag and without, DTX, CELT."""
+    assert fec_ticks(packet) == ticks
+
+
+def test_a_hole_is_waited_for_as_long_as_the_depth_says() -> None:
+    """`due` names the moment, counted from when the packet should have come. Nothing is made up before."""
+    sender = Sender()
+    jitter(sender, range(400), 0.1)
+    depth, before = sender.buffer.depth, len(sender.given)
+    sender.send(401, 401 * PTIME)
+    assert len(sender.given) == before
+    assert sender.buffer.due == pytest.approx(400 * PTIME + depth, abs=0.005)
+    sender.pull(sender.buffer.due - 1e-6)
+    assert len(sender.given) == before
+    sender.pull(sender.buffer.due)
+    assert sender.sources[before:] == [Source.FEC, Source.PACKET]
+
+
+def jitter(sender: Sender, indices: range, late: float, seed: int = 1) -> None:
+    dice = random.Random(seed)
+    for at, index in sorted((index * PTIME + dice.uniform(0, late), index) for index in indices):
+        sender.send(index, at)
+
+
+def test_the_depth_grows_with_jitter_and_comes_back() -> None:
+    """Within a second of a network turning bad late packets are few; a burst is forgotten within seconds."""
+    sender = Sender()
+    jitter(sender, range(300), 0.0)
+    assert sender.buffer.depth == MIN_DEPTH
+    jitter(sender, range(300, 350), 0.1)
+    assert 0.06 < sender.buffer.depth <= 0.11
+    late = sender.buffer.late
+    jitter(sender, range(350, 650), 0.1)
+    assert sender.buffer.late - late < 0.06 * 300 and 0.085 < sender.buffer.depth <= 0.11
+    jitter(sender, range(650, 1250), 0.0)
+    assert sender.buffer.depth == MIN_DEPTH
+
+
+def test_an_outage_deepens_for_seconds_only() -> None:
+    """A second of packets at once: as deep as it gets, and 12 s later shallow again."""
+    sender = Sender()
+    jitter(sender, range(300), 0.0)
+    for index in range(300, 350):
+        sender.send(index, 350 * PTIME)
+    assert sender.buffer.depth == MAX_DEPTH
+    jitter(sender, range(351, 951), 0.0)
+    assert sender.buffer.depth == MIN_DEPTH
+
+
+@pytest.mark.parametrize("drift", [200e-6, -200e-6])
+def test_an_hour_of_clock_drift_is_no_delay(drift: float) -> None:
+    """The sender's clock gains or loses 0.7 s; the depth stays, nothing is late, nothing is made up."""
+    buffer, dice = JitterBuffer(), random.Random(2)
+    depths = []
+    for index in range(3600 * 1000 // 60):
+        now = index * 0.06 * (1 + drift) + dice.uniform(0, 0.01)
+        assert buffer.push(1, index & 0xFFFF, index * 2880 & 0xFFFFFFFF, payload(index, ticks=2880), now)
+        assert len(list(buffer.pull(now))) == 1
+        if index % 1000 == 999:
+            depths.append(buffer.depth)
+    assert depths == [MIN_DEPTH] * 60
+    assert buffer.excess == 0
+
+
+def test_another_path_is_got_used_to() -> None:
+    """50 ms longer from now on: late for some seconds, then the way it is."""
+    delay = NetworkDelay()
+    for index in range(3000):
+        delay.observe(index * FRAME, index * PTIME + (0.05 if index > 1000 else 0.0))
+        if index == 1200:
+            assert 0.05 <= delay.depth <= 0.06
+    assert delay.depth == MIN_DEPTH
+
+
+def test_late_and_doubled_packets_are_counted_apart_and_dropped() -> None:
+    """One comes after it was given up, and again; another comes twice."""
+    sender = Sender()
+    for index in (0, 1, 2, 4, 5, 6, 7, 8, 9, 9, 3, 3):
+        sender.send(index, max(0.5, index * PTIME))
+        sender.pull(1.0)
+    assert (sender.buffer.late, sender.buffer.duplicate) == (1, 2)
+    assert sender.ticks == 10 * FRAME
+    assert sender.packets == [payload(index) for index in range(10) if index != 3]
 
 
 def test_a_long_hole_is_concealed_for_200_ms_and_then_silent() -> None:
     """Concealment beyond that is noise."""
-    pieces = feed(ReorderBuffer(), [0, 31, 32, 33])
-    counts = Counter(piece.source for piece in pieces)
-    assert counts == {Source.PACKET: 4, Source.CONCEALED: MAX_CONCEALED, Source.SILENCE: 30 - MAX_CONCEALED}
+    sender = Sender(fec=False)
+    sender.send(0)
+    sender.send(31)
+    sender.end()
+    given = Counter[Source]()
+    for _, piece in sender.given:
+        given[piece.source] += piece.ticks
+    assert given[Source.CONCEALED] == MAX_CONCEALED == sender.buffer.concealed * FRAME
+    assert given[Source.SILENCE] == 30 * FRAME - MAX_CONCEALED
 
 
-def test_a_pause_of_the_sender_is_silence_not_loss() -> None:
-    """DTX: the numbers go on, the time jumps."""
-    buffer = ReorderBuffer()
-    pieces = [*buffer.push(1, 10, 0, payload(0)), *buffer.push(1, 11, 6 * FRAME, payload(1))]
-    assert [piece.source for piece in pieces] == [Source.PACKET, *[Source.SILENCE] * 5, Source.PACKET]
-    assert buffer.concealed == buffer.recovered == 0
+@pytest.mark.parametrize(("pause", "silence"), [(5 * FRAME, 5 * FRAME), (3600 * CLOCK_RATE, MAX_SILENCE)])
+def test_a_pause_of_the_sender_is_silence_not_loss(pause: int, silence: int) -> None:
+    """DTX: the numbers go on, the time jumps. Nobody gets an hour of zeros to chew on."""
+    sender = Sender()
+    sender.send(0)
+    sender.buffer.push(1, 1, FRAME + pause, payload(1), PTIME + pause / CLOCK_RATE)
+    sender.pull(PTIME + pause / CLOCK_RATE)
+    assert [piece for _, piece in sender.given][1:] == [
+        Piece(Source.SILENCE, silence),
+        Piece(Source.PACKET, FRAME, payload(1)),
+    ]
+    assert sender.buffer.concealed == sender.buffer.recovered == 0
 
 
-def test_a_long_pause_gives_one_second_of_silence() -> None:
-    """Nobody gets an hour of zeros to chew on."""
-    buffer = ReorderBuffer()
-    list(buffer.push(1, 10, 0, payload(0)))
-    pieces = list(buffer.push(1, 11, 3600 * 48_000, payload(1)))
-    assert len(pieces) == MAX_SILENCE + 1
+@pytest.mark.parametrize("ticks", sorted(TOC_OF))
+def test_holes_are_as_long_as_the_packets_were(ticks: int) -> None:
+    """2.5 to 60 ms: the time stamps tell."""
+    buffer, given = JitterBuffer(), list[Piece]()
+    for index in (0, 1, 2, 5, 6):
+        buffer.push(1, index, index * ticks, payload(index, fec=False, ticks=ticks), index * ticks / CLOCK_RATE)
+        given += buffer.pull(index * ticks / CLOCK_RATE)
+    given += buffer.pull(1.0)
+    assert sum(piece.ticks for piece in given if piece.source is Source.CONCEALED) == 2 * ticks
+    assert sum(piece.ticks for piece in given) == 7 * ticks
 
 
 @pytest.mark.parametrize("jump", [5000, 40_000, -200, -2999, -3001, -40_000])
 def test_a_sender_that_begins_anew_is_heard(jump: int) -> None:
-    """A jump in numbers and time, forwards or back, costs no more than a few packets."""
-    buffer = ReorderBuffer()
-    feed(buffer, list(range(20)), sequence=10_000)
-    pieces = feed(buffer, list(range(100, 130)), sequence=(10_000 + jump) & 0xFFFF, timestamp=123_456_789)
-    assert packets(pieces)[-27:] == [payload(index) for index in range(103, 130)]
-    assert sum(piece.source is Source.CONCEALED for piece in pieces) <= MAX_CONCEALED
+    """A jump in numbers and time, forwards or back, costs one packet."""
+    first, second = Sender(sequence=10_000), Sender(sequence=10_000 + jump, timestamp=123_456_789)
+    second.buffer = first.buffer
+    for index in range(20):
+        first.send(index)
+    for index in range(20, 50):
+        second.send(index)
+    assert second.packets == [payload(index) for index in range(21, 50)]
+    assert set(second.sources) == {Source.PACKET}
+
+
+@pytest.mark.parametrize("step", [0, -FRAME, -500 * FRAME, 20 * FRAME])
+def test_timestamps_that_make_no_sense_do_not_stop_the_voice(step: int) -> None:
+    """The numbers go on, the time stands still, runs back, jumps back, or leaps with each packet."""
+    sender = Sender()
+    for index in range(50):
+        sender.buffer.push(1, index, 2_000_000_000 + index * step & 0xFFFFFFFF, payload(index), index * PTIME)
+        sender.pull(index * PTIME)
+    assert sender.packets == [payload(index) for index in range(50)] or step > 0
+    sender.buffer.push(1, 51, 2_000_000_000 + 50 * step & 0xFFFFFFFF, payload(51), 51 * PTIME)
+    assert step > 0 or (sender.buffer.due or 0.0) <= 51 * PTIME + MAX_DEPTH
 
 
 def test_another_source_is_heard_at_once() -> None:
     """A new SSRC has numbers of its own."""
-    buffer = ReorderBuffer()
-    feed(buffer, [0, 1, 2, 4], sequence=500)
-    pieces = feed(buffer, [7, 8, 9], sequence=490, timestamp=99, ssrc=2)
-    assert [piece.source for piece in pieces] == [Source.PACKET] * 3
+    sender = Sender(sequence=500)
+    for index in (0, 1, 2, 4):
+        sender.send(index)
+    before = len(sender.given)
+    for index in range(200, 203):
+        sender.send(index, ssrc=2)
+    assert sender.sources[before + 2 :] == [Source.PACKET] * 3  # after the FEC and the packet that were due before
+
+
+def test_after_a_gap_on_purpose_nothing_is_made_up() -> None:
+    """Muted for ten seconds: no concealment, no silence."""
+    sender = Sender()
+    sender.send(0)
+    sender.buffer.gap()
+    sender.send(500)
+    sender.send(501)
+    assert sender.sources == [Source.PACKET] * 3
 
 
 def test_a_stray_old_packet_changes_nothing() -> None:
     """One packet from long ago is late, not a new beginning."""
-    buffer = ReorderBuffer()
-    feed(buffer, list(range(300)), sequence=1000)
-    assert feed(buffer, [20], sequence=1000) == []
-    assert packets(feed(buffer, [300, 301], sequence=1000)) == [payload(300), payload(301)]
-    assert buffer.late == 1
+    sender = Sender()
+    for index in [*range(300), 20, 300, 301]:
+        sender.send(index, max(index, 299) * PTIME if index in (20, 300, 301) else None)
+    assert sender.packets == [payload(index) for index in range(302)]
+    assert sender.buffer.late == 1
 
 
 def test_padding_takes_a_number_but_no_time() -> None:
-    """Empty packets repeat the last timestamp; neither loss nor silence comes of them."""
-    buffer = ReorderBuffer()
-    pieces = [
-        *buffer.push(1, 1, 0, payload(0)),
-        *buffer.push(1, 2, 0, b""),
-        *buffer.push(1, 3, FRAME, payload(1)),
-        *buffer.push(1, 4, FRAME, b""),
-        *buffer.push(1, 5, 2 * FRAME, payload(2)),
-    ]
-    assert pieces == [Piece(Source.PACKET, payload(index)) for index in range(3)]
+    """Empty packets repeat the last timestamp; neither loss nor silence comes of them, nor do they hide a loss."""
+    sender = Sender()
+    for sequence, timestamp, content in ((1, 0, payload(0)), (2, 0, b""), (3, FRAME, payload(1)), (5, FRAME, b"")):
+        sender.buffer.push(1, sequence, timestamp, content, sequence * PTIME)
+        sender.pull(sequence * PTIME)
+    assert sender.buffer.due is None
+    sender.buffer.push(1, 6, 3 * FRAME, payload(3), 0.2)
+    sender.pull(0.2)
+    assert sender.sources == [Source.PACKET, Source.PACKET, Source.FEC, Source.PACKET]
+    assert sender.ticks == 4 * FRAME
 
 
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 2), st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF), st.binary(max_size=4)),
-        max_size=40,
-    )
+def test_a_sender_at_ten_times_the_rate_does_not_get_ten_times_the_time() -> None:
+    """Ten seconds: what comes out is bounded by the clock, not by what comes in."""
+    buffer, given = JitterBuffer(), 0
+    for index in range(5000):
+        buffer.push(1, index, index * FRAME, payload(index), index * PTIME / 10)
+        given += sum(piece.ticks for piece in buffer.pull(index * PTIME / 10))
+    assert buffer.excess > 3000
+    assert given <= 10 * CLOCK_RATE * MAX_RATE + MAX_AHEAD + MAX_SILENCE + MAX_PACKET
+
+
+packet = st.tuples(
+    st.integers(0, 1),
+    st.one_of(st.integers(0, 150), st.integers(0, 0xFFFF)),
+    st.one_of(st.integers(0, 150 * FRAME), st.integers(0, 150).map(lambda n: n * FRAME), st.integers(0, 0xFFFFFFFF)),
+    st.one_of(st.binary(max_size=4), st.integers(0, 5).map(payload)),
+    st.floats(0, 0.5),
 )
-def test_any_packets_at_all_are_bounded(stream: list[tuple[int, int, int, bytes]]) -> None:
-    """A hostile sender gets at most a second of silence and 200 ms made up for each packet it sends."""
-    buffer = ReorderBuffer()
-    for packet in stream:
-        assert len(list(buffer.push(*packet))) <= 4 * (MAX_SILENCE + MAX_CONCEALED + 1)
+
+
+@given(st.lists(packet, max_size=60))
+def test_any_packets_at_all_are_bounded(stream: list[tuple[int, int, int, bytes, float]]) -> None:
+    """Any order of anything: no exception, memory and waiting bounded, no more time given out than went by."""
+    buffer, now, given = JitterBuffer(), 0.0, 0
+    for ssrc, sequence, timestamp, content, passed in stream:
+        now += passed
+        buffer.push(ssrc, sequence, timestamp, content, now)
+        for piece in buffer.pull(now):
+            assert 0 < piece.ticks <= max(MAX_SILENCE, MAX_PACKET) and piece.ticks % 120 == 0
+            given += piece.ticks
+        assert buffer.due is None or now < buffer.due <= now + MAX_DEPTH + 1e-9
+        assert MIN_DEPTH <= buffer.depth <= MAX_DEPTH
+        assert len(buffer._waiting) <= MAX_WAITING + 1
+        assert given <= now * CLOCK_RATE * MAX_RATE + MAX_AHEAD + 2 * (MAX_SILENCE + MAX_CONCEALED + MAX_PACKET) + (
+            MAX_WAITING * MAX_PACKET
+        )
+    while (due := buffer.due) is not None:
+        list(buffer.pull(due))
+        assert buffer.due is None or buffer.due > due
