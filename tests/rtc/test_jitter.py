@@ -291,6 +291,17 @@ def test_timestamps_that_make_no_sense_do_not_stop_the_voice(step: int) -> None:
     assert step > 0 or (sender.buffer.due or 0.0) <= 51 * PTIME + MAX_DEPTH
 
 
+def test_a_clock_set_back_is_not_taken_for_jitter() -> None:
+    """The sender's time stamps begin ten seconds lower, its numbers go on: the depth stays."""
+    sender = Sender()
+    for index in range(600):
+        timestamp = (index if index < 300 else index - 500) * FRAME & 0xFFFFFFFF
+        sender.buffer.push(1, index, timestamp, payload(index), index * PTIME)
+        sender.pull(index * PTIME)
+        assert index < 250 or sender.buffer.depth == MIN_DEPTH
+    assert len(sender.packets) == 600
+
+
 def test_another_source_is_heard_at_once() -> None:
     """A new SSRC has numbers of its own."""
     sender = Sender(sequence=500)
@@ -328,8 +339,8 @@ def test_padding_takes_a_number_but_no_time() -> None:
         sender.buffer.push(1, sequence, timestamp, content, sequence * PTIME)
         sender.pull(sequence * PTIME)
     assert sender.buffer.due is None
-    sender.buffer.push(1, 6, 3 * FRAME, payload(3), 0.2)
-    sender.pull(0.2)
+    sender.buffer.push(1, 6, 3 * FRAME, payload(3), 0.1)
+    sender.end()
     assert sender.sources == [Source.PACKET, Source.PACKET, Source.FEC, Source.PACKET]
     assert sender.ticks == 4 * FRAME
 
