@@ -29,7 +29,7 @@ from aiortc.rtp import RtpPacket
 from models.base import SPEECH_RATE
 from models.recognizer import RecognizerPool
 from rtc.jitter import JitterBuffer, Source, render
-from rtc.opus import FRAME, Decoder, Encoder
+from rtc.opus import FRAME, VOIP, Decoder, Encoder, Setting
 from rtc.steady import Steady
 from tests.bench.figures import percentile, record
 from tests.bench.wer import hear, words
@@ -37,6 +37,7 @@ from tests.sentences import SENTENCES
 from tests.speech import flite, peak, resample
 
 PTIME = 0.02
+CHROME = Setting(VOIP, 32_000, complexity=9)
 SAMPLES = round(SPEECH_RATE * PTIME)
 VOICES = ("slt", "rms", "awb")
 MEAN_BURST = 3.5
@@ -117,7 +118,7 @@ def ours(packets: Sequence[bytes], arrivals: list[tuple[float, int]]) -> tuple[H
     def pull(now: float) -> None:
         nonlocal position
         for piece in buffer.pull(now):
-            pcm = render(piece, decoder, SPEECH_RATE)
+            pcm = render(piece, decoder)
             eager.pcm[position : position + len(pcm)] = pcm
             if piece.source is not Source.SILENCE:
                 index = position // SAMPLES
@@ -181,7 +182,7 @@ def talk() -> tuple[np.ndarray, list[tuple[str, int, int]]]:
 
 def encode(pcm: np.ndarray, seconds: float, loss: float) -> list[bytes]:
     """The talk again and again, as Chrome would send it to somebody who reports that loss."""
-    encoder = Encoder(48_000, bitrate=32_000, complexity=9, expected_loss=round(100 * loss))
+    encoder = Encoder(48_000, 100 * loss, CHROME, CHROME)
     samples = np.resize((pcm * 32767).astype(np.int16), round(seconds / PTIME) * FRAME)
     return [encoder.encode(frame) for frame in samples.reshape(-1, FRAME)]
 

@@ -24,7 +24,7 @@ from rtc.jitter import (
     Source,
     fec_ticks,
 )
-from rtc.opus import CLOCK_RATE, FRAME, Encoder
+from rtc.opus import CLOCK_RATE, FRAME, VOIP, Encoder, Setting
 
 PTIME = 0.02
 SILK_WITH_FEC, SILK_PLAIN = b"\x48\x40", b"\x48\x00"  # SILK wideband, 20 ms; the second bit is the LBRR flag
@@ -129,7 +129,8 @@ def test_without_a_copy_nothing_counts_as_recovered() -> None:
 @pytest.mark.parametrize("expected_loss", [0, 20])
 def test_the_encoder_and_we_agree_on_what_carries_a_copy(expected_loss: int) -> None:
     """libopus puts copies into packets when it is told to expect losses; voiced sound at least gets them."""
-    encoder = Encoder(16_000, bitrate=24_000, expected_loss=expected_loss)
+    speech = Setting(VOIP, 24_000, complexity=5)
+    encoder = Encoder(16_000, expected_loss, speech, speech)
     time = np.arange(320 * 50) / 16_000
     voice = (
         sum(np.sin(2 * np.pi * 130 * k * time) / k for k in range(1, 15)) * 6000 * (1 + np.sin(2 * np.pi * 3 * time))
