@@ -167,7 +167,10 @@ class Participant:
             "room": self.room.id,
             "level_dbfs": round(inbound.level, 1),
             "decoded_ms": inbound.decoded_ms,
+            "packets_recovered": inbound.recovered,
             "packets_concealed": inbound.concealed,
+            "packets_late": inbound.late,
+            "jitter_depth_ms": round(inbound.depth * 1000),
             "packets_undecodable": inbound.undecodable,
             **(self._pc.stats() if self._pc is not None else {"state": "new", "slots": {}}),
         }
