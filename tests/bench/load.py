@@ -1,0 +1,206 @@
+"""The load generator: one process of cheap peers against one server, one line of JSON at the end.
+
+    python -m tests.bench.load --dialect slots --url http://127.0.0.1:8080/offer --pid 1234 --echo 10
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import aiohttp
+
+from tests.bench.dialects import Dialect, Janus, Post, Refused, Role
+from tests.bench.figures import percentile
+from tests.bench.peer import Air, Peer
+from tests.bench.talk import Talk, onsets, talk
+from tests.bench.usage import usage
+
+PATIENCE = 20.0
+"""Seconds until a peer that does not connect is given up."""
+CONNECTING = 4
+"""Peers that connect at the same time."""
+PROBES = 2
+"""Peers whose packets are kept, to measure delay."""
+
+
+@dataclass
+class Result:
+    """Of one run. Per peer: per peer that hears."""
+
+    peers: int = 0
+    errors: list[str] = field(default_factory=list)
+    """Of peers that did not connect."""
+    pps_mean: float = 0.0
+    """RTP packets a second and peer …"""
+    pps_min: float = 0.0
+    """… and of the peer that got the fewest."""
+    cpu_ms: float = 0.0
+    """Server's milliseconds of CPU per peer and second."""
+    cores: float = 0.0
+    """Server's CPU."""
+    load_cores: float = 0.0
+    """The load generator's own."""
+    added_ms: list[float] = field(default_factory=list)
+    """p50 and p95 of the delay between a packet sent and the same one, or its sound, received; empty if unknown."""
+    first_rtp_ms: list[float] = field(default_factory=list)
+    """p50 and p95 from the offer to the first RTP packet."""
+    base_mb: float = 0.0
+    peer_mb: float = 0.0
+    """Resident memory of the server with nobody, and what each peer adds."""
+    threads: int = 0
+    files: int = 0
+    late_ms: dict[str, float] = field(default_factory=dict)
+    """How late the server's own ticks were, if it says so."""
+
+
+async def run(
+    dialect: Dialect, http: aiohttp.ClientSession, url: str, pid: int, roles: Sequence[Role], settle: float, seconds: float
+) -> Result:
+    """Connect everybody, talkers first, let it settle, measure for `seconds`."""
+    words = talk()
+    air = Air(words)
+    result = Result()
+    empty = usage(pid)
+    peers: dict[Peer, Role] = {}
+    for role in roles:
+        probe = role != "talker" and sum(peer.frames is not None for peer in peers) < PROBES
+        peers[Peer(probe)] = role
+    async with asyncio.TaskGroup() as tasks:
+        carrying = tasks.create_task(air.run())
+        await _connect_all(dialect, air, peers, result)
+        hearing = [peer for peer, role in peers.items() if role != "talker" and peer.air is not None]
+        if not hearing:
+            carrying.cancel()
+            return result
+        await asyncio.sleep(settle)
+        if url:
+            await _lateness(http, url)
+        before, received, own, start = usage(pid), [peer.received for peer in hearing], _own_cpu(), time.time()
+        await asyncio.sleep(seconds)
+        after, end, own_after = usage(pid), time.time(), _own_cpu()
+        rates = [(peer.received - count) / (end - start) for peer, count in zip(hearing, received, strict=True)]
+        result.late_ms = await _lateness(http, url)
+        carrying.cancel()
+    count = len(hearing)
+    result.peers = count
+    result.pps_mean, result.pps_min = sum(rates) / count, min(rates)
+    result.cores = (after.cpu - before.cpu) / (end - start)
+    result.cpu_ms = result.cores / count * 1000
+    result.load_cores = (own_after - own) / (end - start)
+    result.base_mb, result.peer_mb = empty.resident / 1e6, (after.resident - empty.resident) / count / 1e6
+    result.threads, result.files = after.threads, after.files
+    talkers = [peer for peer, role in peers.items() if role == "talker"]
+    delays = [
+        delay * 1000
+        for peer in hearing
+        if peer.frames is not None
+        for delay in added(words, (talkers or [peer])[0], peer, start)
+    ]
+    result.added_ms = [percentile(delays, 0.5), percentile(delays, 0.95)] if delays else []
+    firsts = [(peer.heard_at - peer.offered_at) * 1000 for peer in hearing if peer.heard.is_set()]
+    result.first_rtp_ms = [percentile(firsts, 0.5), percentile(firsts, 0.95)] if firsts else []
+    return result
+
+
+async def _connect_all(dialect: Dialect, air: Air, peers: dict[Peer, Role], result: Result) -> None:
+    gate = asyncio.Semaphore(CONNECTING)
+
+    async def connect(peer: Peer, role: Role) -> None:
+        async with gate:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await dialect.connect(peer, role)
+                    await peer.connected.wait()
+                    air.add(peer)
+                    if role != "listener":
+                        air.talk(peer)
+                    if role != "talker":
+                        await peer.heard.wait()
+            except (TimeoutError, Refused, aiohttp.ClientError) as error:
+                result.errors.append(f"{type(error).__name__}: {error}")
+
+    for peer, role in peers.items():
+        if role == "talker":
+            await connect(peer, role)
+    async with asyncio.TaskGroup() as tasks:
+        for peer, role in peers.items():
+            if role != "talker":
+                tasks.create_task(connect(peer, role))
+
+
+async def _lateness(http: aiohttp.ClientSession, url: str) -> dict[str, float]:
+    """What our server says of its ticks since it was last asked; nothing from others."""
+    with contextlib.suppress(aiohttp.ClientError, json.JSONDecodeError):
+        async with http.get(url.rsplit("/", 1)[0] + "/lateness") as response:
+            if response.status == 200 and response.content_type == "application/json":
+                late: dict[str, float] = await response.json()
+                return late
+    return {}
+
+
+def _own_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def added(words: Talk, talker: Peer, probe: Peer, start: float) -> list[float]:
+    """Seconds a server held what the talker sent, for each packet that came since `start`.
+
+    A forwarded packet is known by its payload. Of a server that decodes and encodes, each tone is a measurement.
+    """
+    heard = probe.payloads()
+    payloads = [payload for _, payload in heard]
+    once = {payload: index for index, payload in enumerate(words.packets) if words.packets.count(payload) == 1}
+    moments = [(at, once[payload], 0.0, 0.0) for at, payload in heard if payload in once]
+    if not moments:
+        tones = dict(words.onsets)
+        moments = [
+            (heard[index][0], sent, into, tones[sent])
+            for index, into in onsets(payloads)
+            for sent in tones
+        ]
+    delays: dict[tuple[float, float], float] = {}
+    length = len(words.packets)
+    for at, sent, into, out in moments:
+        if at < start:
+            continue
+        times = [talker.sent_at[number] + out for number in range(sent, len(talker.sent_at), length)]
+        past = [at + into - time for time in times if time <= at + into + 0.002]
+        if past:
+            key = (at, into)
+            delays[key] = min(delays.get(key, min(past)), min(past))
+    return list(delays.values())
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--dialect", choices=("slots", "post", "fastrtc", "janus"), required=True)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--pid", type=int, required=True, help="of the server")
+    parser.add_argument("--echo", type=int, default=0, help="peers that hear themselves")
+    parser.add_argument("--listeners", type=int, default=0, help="peers that hear one talker")
+    parser.add_argument("--silent", action="store_true", help="the talker sends nothing; the server has its own voice")
+    parser.add_argument("--settle", type=float, default=2.0)
+    parser.add_argument("--seconds", type=float, default=8.0)
+    options = parser.parse_args()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    roles: list[Role] = ["echo"] * options.echo
+    if options.listeners:
+        roles += [*([] if options.silent else ["talker"]), *(["listener"] * options.listeners)]
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+        if options.dialect == "janus":
+            dialect: Dialect = Janus(http, options.url)
+        else:
+            dialect = Post(http, options.url, options.dialect)
+        result = await run(dialect, http, options.url, options.pid, roles, options.settle, options.seconds)
+    print(json.dumps(asdict(result)))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,225 @@
+"""A WebRTC client that costs next to nothing: aiortc as far as the DTLS handshake, then packets by hand.
+
+Sending is a header, `protect` and `sendto`; receiving is a look at twelve bytes. Nothing is decoded while it runs, and
+all clients of a process share one loop (`Air`). Arrivals are timed by the kernel, so reading late does not matter.
+
+Linux only. Of aiortc's and asyncio's insides it uses `_nominated`, `_tx_srtp`, `_rx_srtp`, `_codecs`,
+`_headerExtensions`, `_ssrc` and `_remove_reader`.
+"""
+
+import asyncio
+import random
+import select
+import socket
+import struct
+import time
+from array import array
+from typing import Any
+
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+
+from tests.bench.talk import Talk
+
+_HEADER = struct.Struct("!BBHII")
+_TIMESPEC = struct.Struct("@ll")
+_SO_TIMESTAMPNS = 35  # Linux; Python has no name for it
+_CONTROL = socket.CMSG_SPACE(_TIMESPEC.size)
+
+BEAT = 0.001
+"""Seconds. Talkers take turns on the beats of a packet's 20 ms, as people who joined at different times do."""
+BEATS = 20
+READ_BEATS = 4
+REPORT_INTERVAL = 2.5
+"""Seconds between receiver reports; browsers take one to five for audio."""
+
+
+async def _nothing(parameters: object) -> None:
+    """Instead of aiortc's own sending and receiving."""
+
+
+class Peer:
+    """One client. Times are seconds of time.time(), as the kernel stamps packets."""
+
+    def __init__(self, probe: bool = False) -> None:
+        self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.connected = asyncio.Event()
+        self.heard = asyncio.Event()
+        """Set by the first RTP packet."""
+        self.offered_at = self.heard_at = 0.0
+        self.received = 0
+        """RTP packets."""
+        self.frames: list[tuple[float, bytes]] | None = [] if probe else None
+        """(arrival, datagram) of every one, kept by a probe only."""
+        self.sent_at = array("d")
+        self.air: Air | None = None
+        """Where it lives once connected."""
+        self._last_sequence = self._last_ssrc = 0
+
+    async def offer(self, *directions: str, data_channel: bool = False) -> str:
+        """An offer with one audio m-line for each direction."""
+        for direction in directions:
+            self.pc.addTransceiver("audio", direction=direction)
+        if data_channel:
+            self.pc.createDataChannel("text")
+        await self.pc.setLocalDescription(await self.pc.createOffer())
+        self._stand_in()
+        return str(self.pc.localDescription.sdp)
+
+    async def accept(self, answer: str) -> None:
+        """The server's answer."""
+        await self.pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+
+    async def answer(self, offer: str) -> str:
+        """For a server that offers."""
+        await self.pc.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+        answer = await self.pc.createAnswer()
+        self._stand_in()
+        await self.pc.setLocalDescription(answer)
+        return str(self.pc.localDescription.sdp)
+
+    def _stand_in(self) -> None:
+        for transceiver in self.pc.getTransceivers():
+            instance: Any = transceiver
+            instance.sender.send = instance.receiver.receive = _nothing
+        self._dtls: Any = self.pc.getTransceivers()[0].sender.transport
+        self._dtls.on("statechange", self._on_dtls)
+
+    def _on_dtls(self) -> None:
+        if self._dtls.state == "connected":
+            self._take_over()
+
+    def _take_over(self) -> None:
+        """Everything a packet needs, looked up once; the socket is ours from here on."""
+        transceiver: Any = self.pc.getTransceivers()[0]
+        pair = self._dtls.transport._connection._nominated[1]
+        self._protocol, self._address = pair.protocol, pair.remote_addr
+        self.socket: socket.socket = self._protocol.transport.get_extra_info("socket")._sock
+        self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._srtp = self._dtls._tx_srtp
+        self._payload_type = transceiver._codecs[0].payloadType
+        self._ssrc = transceiver.sender._ssrc
+        self._sequence = random.randrange(0x4000)  # no early wrap-around (RFC 3711 §3.3.1)
+        self._timestamp = random.getrandbits(32)
+        ids = {extension.uri.rsplit(":", 1)[1]: extension.id for extension in transceiver._headerExtensions}
+        elements = b""
+        if "mid" in ids:
+            mid = transceiver.mid.encode()
+            elements += bytes([ids["mid"] << 4 | len(mid) - 1]) + mid
+        self._levelled = "ssrc-audio-level" in ids
+        if self._levelled:
+            elements += bytes([ids["ssrc-audio-level"] << 4])
+        words = -(-(len(elements) + self._levelled) // 4)
+        self._padding = bytes(words * 4 - len(elements) - self._levelled)
+        self._extension = struct.pack("!HH", 0xBEDE, words) + elements  # RFC 8285 §4.2
+        self.connected.set()
+
+    def send(self, talk: Talk) -> None:
+        """The next packet of the loop."""
+        index = len(self.sent_at) % len(talk.packets)
+        self._sequence = (self._sequence + 1) & 0xFFFF
+        self._timestamp = (self._timestamp + 960) & 0xFFFFFFFF
+        header = _HEADER.pack(0x90, self._payload_type, self._sequence, self._timestamp, self._ssrc) + self._extension
+        if self._levelled:
+            header += bytes([talk.levels[index]])
+        datagram = self._srtp.protect(header + self._padding + talk.packets[index])
+        self.sent_at.append(time.time())
+        self.socket.sendto(datagram, self._address)
+
+    def report(self) -> None:
+        """A receiver report without loss (RFC 3550 §6.4.2)."""
+        if self.received:
+            packet = struct.pack("!BBHI", 0x81, 201, 7, self._ssrc)
+            packet += struct.pack("!IIIIII", self._last_ssrc, 0, self._last_sequence, 10, 0, 0)
+            self.socket.sendto(self._srtp.protect_rtcp(packet), self._address)
+
+    def read(self) -> None:
+        """One datagram that is there."""
+        data, control, _, address = self.socket.recvmsg(2048, _CONTROL)
+        if not 127 < data[0] < 192:  # STUN or DTLS (RFC 7983)
+            self._protocol.datagram_received(data, address)
+        elif not 191 < data[1] < 224:  # RTP, not RTCP (RFC 5761 §4)
+            _, _, self._last_sequence, _, self._last_ssrc = _HEADER.unpack_from(data)
+            self.received += 1
+            if self.frames is not None or not self.heard.is_set():
+                seconds, nanoseconds = _TIMESPEC.unpack(control[0][2])
+                arrived = seconds + nanoseconds / 1e9
+                if not self.heard.is_set():
+                    self.heard_at = arrived
+                    self.heard.set()
+                if self.frames is not None:
+                    self.frames.append((arrived, data))
+
+    def payloads(self) -> list[tuple[float, bytes]]:
+        """(arrival, Opus) of all that a probe kept, decrypted now."""
+        result = []
+        for arrived, datagram in self.frames or []:
+            packet = self._dtls._rx_srtp.unprotect(datagram)
+            start = 12 + 4 * (packet[0] & 15)
+            if packet[0] & 16:
+                start += 4 + 4 * int.from_bytes(packet[start + 2 : start + 4])
+            result.append((arrived, packet[start:]))
+        return result
+
+    async def close(self) -> None:
+        """Also leaves the air."""
+        if self.air is not None:
+            self.air.remove(self)
+        await self.pc.close()
+
+
+class Air:
+    """Carries the packets of all connected peers, on one beat, until cancelled."""
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        self._epoll = select.epoll()
+        self._peers: dict[int, Peer] = {}  # by file descriptor
+        self._turns: list[list[Peer]] = [[] for _ in range(BEATS)]
+
+    def add(self, peer: Peer) -> None:
+        """A connected peer: from now on its socket is read here."""
+        loop: Any = asyncio.get_running_loop()
+        number = peer.socket.fileno()
+        loop._remove_reader(number)
+        peer.air = self
+        self._peers[number] = peer
+        self._epoll.register(number, select.EPOLLIN)
+
+    def remove(self, peer: Peer) -> None:
+        """Before its socket is closed."""
+        number = peer.socket.fileno()
+        self._epoll.unregister(number)
+        del self._peers[number]
+        self.hush(peer)
+        peer.air = None
+
+    def talk(self, peer: Peer) -> None:
+        """The peer sends from now on, on the beat that the fewest have."""
+        min(self._turns, key=len).append(peer)
+
+    def hush(self, peer: Peer) -> None:
+        """It sends no more."""
+        for turn in self._turns:
+            if peer in turn:
+                turn.remove(peer)
+
+    async def run(self) -> None:
+        """Send, read and report. A loop that is late catches up, unless by more than a second."""
+        due = time.monotonic()
+        beat, reports = 0, 0.0
+        while True:
+            for peer in self._turns[beat % BEATS]:
+                peer.send(self._talk)
+            if beat % READ_BEATS == 0:
+                while ready := self._epoll.poll(0, 256):
+                    for number, _ in ready:
+                        self._peers[number].read()
+                reports += len(self._peers) * READ_BEATS * BEAT / REPORT_INTERVAL
+                while reports >= 1:
+                    reports -= 1
+                    number = next(iter(self._peers))
+                    peer = self._peers[number] = self._peers.pop(number)  # to the end of the row
+                    peer.report()
+            beat += 1
+            due = max(due + BEAT, time.monotonic() - 1)
+            await asyncio.sleep(due - time.monotonic())
