@@ -8,8 +8,8 @@ import aiohttp
 
 from tests.bench.peer import Peer
 
-Role = Literal["echo", "talker", "listener"]
-"""Hears itself; is heard by the listeners; hears the talker."""
+Role = Literal["echo", "talker", "listener", "idle"]
+"""Hears itself; is heard by the listeners; hears the talker; could hear itself, but says nothing."""
 
 
 class Refused(Exception):
@@ -31,9 +31,9 @@ class Post:
 
     async def connect(self, peer: Peer, role: Role) -> None:
         duplex = ("sendonly", "recvonly") if self._kind == "slots" else ("sendrecv",)
-        lines = {"echo": duplex, "talker": ("sendonly",), "listener": ("recvonly",)}[role]
-        offer = await peer.offer(*lines, data_channel=self._kind == "fastrtc")
-        body = {"sdp": offer, "type": "offer", "role": role}
+        lines = {"talker": ("sendonly",), "listener": ("recvonly",)}
+        offer = await peer.offer(*lines.get(role, duplex), data_channel=self._kind == "fastrtc")
+        body = {"sdp": offer, "type": "offer", "role": "echo" if role == "idle" else role}
         if self._kind == "fastrtc":
             body["webrtc_id"] = uuid.uuid4().hex
         peer.offered_at = time.time()
@@ -58,7 +58,7 @@ class Janus:
     async def connect(self, peer: Peer, role: Role) -> None:
         session = await self._post("", janus="create")
         path = f"/{session['data']['id']}"
-        plugin = "janus.plugin.echotest" if role == "echo" else "janus.plugin.videoroom"
+        plugin = "janus.plugin.echotest" if role in ("echo", "idle") else "janus.plugin.videoroom"
         handle = await self._post(path, janus="attach", plugin=plugin)
         path += f"/{handle['data']['id']}"
         if role == "listener":
@@ -74,7 +74,7 @@ class Janus:
             join = {"request": "join", "ptype": "publisher", "room": self.ROOM}
             self._feed = (await self._message(path, join))["plugindata"]["data"]["id"]
             body = {"request": "publish"}
-        offer = await peer.offer("sendrecv" if role == "echo" else "sendonly")
+        offer = await peer.offer("sendonly" if role == "talker" else "sendrecv")
         peer.offered_at = time.time()
         event = await self._message(path, body, {"type": "offer", "sdp": offer})
         await peer.accept(event["jsep"]["sdp"])

@@ -117,9 +117,9 @@ async def _connect_all(dialect: Dialect, air: Air, peers: dict[Peer, Role], resu
                     await dialect.connect(peer, role)
                     await peer.connected.wait()
                     air.add(peer)
-                    if role != "listener":
+                    if role in ("echo", "talker"):
                         air.talk(peer)
-                    if role != "talker":
+                    if role in ("echo", "listener"):
                         await peer.heard.wait()
             except (TimeoutError, Refused, aiohttp.ClientError) as error:
                 result.errors.append(f"{type(error).__name__}: {error}")
@@ -184,15 +184,16 @@ async def main() -> None:
     parser.add_argument("--pid", type=int, required=True, help="of the server")
     parser.add_argument("--echo", type=int, default=0, help="peers that hear themselves")
     parser.add_argument("--listeners", type=int, default=0, help="peers that hear one talker")
-    parser.add_argument("--silent", action="store_true", help="the talker sends nothing; the server has its own voice")
+    parser.add_argument("--voice", action="store_true", help="nobody talks: the listeners hear the server's own voice")
+    parser.add_argument("--idle", type=int, default=0, help="peers that connect and neither say nor hear anything")
     parser.add_argument("--settle", type=float, default=2.0)
     parser.add_argument("--seconds", type=float, default=8.0)
     options = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    roles: list[Role] = ["echo"] * options.echo
-    if options.listeners:
-        roles += [*([] if options.silent else ["talker"]), *(["listener"] * options.listeners)]
+    roles: list[Role] = [*["echo"] * options.echo, *["listener"] * options.listeners, *["idle"] * options.idle]
+    if options.listeners and not options.voice:
+        roles.append("talker")
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         if options.dialect == "janus":
             dialect: Dialect = Janus(http, options.url)
