@@ -1,6 +1,6 @@
 """The load generator: one process of cheap peers against one server, one line of JSON at the end.
 
-    python -m tests.bench.load --dialect slots --url http://127.0.0.1:8080/offer --pid 1234 --echo 10
+python -m tests.bench.load --dialect slots --url http://127.0.0.1:8080/offer --pid 1234 --echo 10
 """
 
 import argparse
@@ -59,7 +59,13 @@ class Result:
 
 
 async def run(
-    dialect: Dialect, http: aiohttp.ClientSession, url: str, pid: int, roles: Sequence[Role], settle: float, seconds: float
+    dialect: Dialect,
+    http: aiohttp.ClientSession,
+    url: str,
+    pid: int,
+    roles: Sequence[Role],
+    settle: float,
+    seconds: float,
 ) -> Result:
     """Connect everybody, talkers first, let it settle, measure for `seconds`."""
     words = talk()
@@ -159,11 +165,7 @@ def added(words: Talk, talker: Peer, probe: Peer, start: float) -> list[float]:
     moments = [(at, once[payload], 0.0, 0.0) for at, payload in heard if payload in once]
     if not moments:
         tones = dict(words.onsets)
-        moments = [
-            (heard[index][0], sent, into, tones[sent])
-            for index, into in onsets(payloads)
-            for sent in tones
-        ]
+        moments = [(heard[index][0], sent, into, tones[sent]) for index, into in onsets(payloads) for sent in tones]
     delays: dict[tuple[float, float], float] = {}
     length = len(words.packets)
     for at, sent, into, out in moments:
@@ -189,7 +191,7 @@ async def main() -> None:
     parser.add_argument("--settle", type=float, default=2.0)
     parser.add_argument("--seconds", type=float, default=8.0)
     options = parser.parse_args()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     roles: list[Role] = [*["echo"] * options.echo, *["listener"] * options.listeners, *["idle"] * options.idle]
     if options.listeners and not options.voice:

@@ -8,7 +8,7 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Callable
+import time
 
 import numpy as np
 from aiohttp import web
@@ -72,7 +72,6 @@ class Server:
     def __init__(self, mode: str) -> None:
         self._mode = mode
         self._shared = Stream(StreamKey("shared", "original", "en"))
-        self._closing: set[PeerConnection] = set()
         self._tasks = asyncio.TaskGroup()
         self._late: list[float] = []
 
@@ -91,8 +90,7 @@ class Server:
         body = await request.json()
         stream = Stream(StreamKey("own", "original", "en")) if body["role"] == "echo" else self._shared
         on_packet = (Speech if self._mode == "speech" else Forward)(stream).packet
-        clock: Callable[[], float] = asyncio.get_running_loop().time
-        pc = PeerConnection([], 16, lambda packet: on_packet(packet, clock()))
+        pc = PeerConnection([], 16, lambda packet: on_packet(packet, time.monotonic()))
         answer, _ = await pc.accept(body["sdp"])
         for slot in pc.slots.values():
             stream.attach(slot)
@@ -110,15 +108,14 @@ class Server:
         """A translated voice without a pause, encoded once."""
         pcm = (flite(PARAGRAPH, rate=VOICE_RATE) * 32767).astype(np.int16)
         voice: Playout[str] = Playout(self._shared, Stats())
-        loop = asyncio.get_running_loop()
-        due = loop.time()
+        due = time.monotonic()  # not the loop's clock: uvloop's has milliseconds
         while True:
+            self._late.append(time.monotonic() - due)
             if voice.backlog < 1:
-                voice.say("paragraph", pcm, loop.time())
-            voice.tick(loop.time())
+                voice.say("paragraph", pcm, due)
+            voice.tick(due)
             due += PTIME
-            await asyncio.sleep(due - loop.time())
-            self._late.append(loop.time() - due)
+            await asyncio.sleep(due - time.monotonic())
 
     async def _lateness(self, request: web.Request) -> web.Response:
         """Milliseconds by which ticks were late since this was last asked."""

@@ -1,6 +1,6 @@
 """FastRTC with the simplest AsyncStreamHandler, which gives back each frame it gets.
 
-    .bench/fastrtc/bin/python -m tests.bench.peers.fastrtc_echo --port 8080
+.bench/fastrtc/bin/python -m tests.bench.peers.fastrtc_echo --port 8080
 """
 
 import argparse

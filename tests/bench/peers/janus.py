@@ -1,16 +1,14 @@
 """Janus as Debian packages it, with nothing but its echo test, its video room (audio only) and its HTTP API.
 
-    python -m tests.bench.peers.janus --port 8088
+python -m tests.bench.peers.janus --port 8088 --folder FOLDER
 """
 
 import argparse
 import os
-import tempfile
 from pathlib import Path
 
-ROOM = 1234
-ADDRESS = "10.99.1.1"
-"""Its only candidate: it refuses loopback ones. See `namespace.py`."""
+from tests.bench.dialects import Janus
+from tests.bench.namespace import ADDRESS
 
 CONFIGURATION = {
     "janus.jcfg": """
@@ -29,7 +27,7 @@ plugins: {{ disable = "{plugins}" }}
 transports: {{ disable = "{transports}" }}
 """,
     "janus.transport.http.jcfg": """
-general: {{ json = "compact" base_path = "/offer" http = true port = {port} ip = "127.0.0.1" https = false }}
+general: {{ json = "compact" base_path = "/janus" http = true port = {port} ip = "127.0.0.1" https = false }}
 admin: {{ admin_http = false }}
 """,
     "janus.plugin.echotest.jcfg": "general: {{ }}\n",
@@ -44,17 +42,17 @@ WANTED = ("libjanus_echotest.so", "libjanus_videoroom.so", "libjanus_http.so")
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
-    port = parser.parse_args().port
+    parser.add_argument("--folder", type=Path, required=True, help="where its configuration is written")
+    options = parser.parse_args()
+    folder = options.folder.resolve()
     library = next(Path("/usr/lib").glob("**/janus/plugins")).parent
     unwanted = {
         kind: ",".join(path.name for path in (library / kind).glob("*.so") if path.name not in WANTED)
         for kind in ("plugins", "transports")
     }
-    folder = Path(tempfile.gettempdir()) / f"dragoman-janus-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    values = {"folder": folder, "library": library, "address": ADDRESS, "port": options.port, "room": Janus.ROOM}
     for name, text in CONFIGURATION.items():
-        values = {"folder": folder, "library": library, "address": ADDRESS, "port": port, "room": ROOM, **unwanted}
-        (folder / name).write_text(text.format_map(values))
+        (folder / name).write_text(text.format_map(values | unwanted))
     os.execvp("janus", ["janus", "-F", str(folder), "-C", str(folder / "janus.jcfg"), "-o"])
 
 

@@ -1,6 +1,6 @@
 """Pipecat's SmallWebRTCTransport with a pipeline that gives back each frame it gets, one pipeline per connection.
 
-    .bench/pipecat/bin/python -m tests.bench.peers.pipecat_echo --port 8080
+.bench/pipecat/bin/python -m tests.bench.peers.pipecat_echo --port 8080
 """
 
 import argparse
@@ -63,7 +63,8 @@ def create_app() -> FastAPI:
             conversations.add(conversation)
             conversation.add_done_callback(conversations.discard)
 
-        return await handler.handle_web_request(SmallWebRTCRequest.from_dict(await request.json()), begin)
+        body = await request.json()
+        return await handler.handle_web_request(SmallWebRTCRequest(sdp=body["sdp"], type=body["type"]), begin)
 
     return app
 
@@ -73,9 +74,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     logger.remove()
     logger.add(sys.stderr, level="WARNING")
-    uvicorn.run(
-        create_app(), host="127.0.0.1", port=parser.parse_args().port, log_level="warning", loop="asyncio"
-    )
+    uvicorn.run(create_app(), host="127.0.0.1", port=parser.parse_args().port, log_level="warning", loop="asyncio")
 
 
 if __name__ == "__main__":

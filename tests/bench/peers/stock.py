@@ -1,6 +1,6 @@
 """Plain aiortc as its own examples use it: decode, MediaRelay, encode for each listener.
 
-    python -m tests.bench.peers.stock --port 8080
+python -m tests.bench.peers.stock --port 8080
 """
 
 import argparse
