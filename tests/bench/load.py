@@ -69,7 +69,7 @@ async def run(
 ) -> Result:
     """Connect everybody, talkers first, let it settle, measure for `seconds`."""
     words = talk()
-    air = Air(words)
+    air = Air()
     result = Result()
     empty = usage(pid)
     peers: dict[Peer, Role] = {}
@@ -78,7 +78,7 @@ async def run(
         peers[Peer(probe)] = role
     async with asyncio.TaskGroup() as tasks:
         carrying = tasks.create_task(air.run())
-        await _connect_all(dialect, air, peers, result)
+        await _connect_all(dialect, air, words, peers, result)
         hearing = [peer for peer, role in peers.items() if role != "talker" and peer.air is not None]
         if not hearing:
             carrying.cancel()
@@ -113,7 +113,7 @@ async def run(
     return result
 
 
-async def _connect_all(dialect: Dialect, air: Air, peers: dict[Peer, Role], result: Result) -> None:
+async def _connect_all(dialect: Dialect, air: Air, words: Talk, peers: dict[Peer, Role], result: Result) -> None:
     gate = asyncio.Semaphore(CONNECTING)
 
     async def connect(peer: Peer, role: Role) -> None:
@@ -122,9 +122,9 @@ async def _connect_all(dialect: Dialect, air: Air, peers: dict[Peer, Role], resu
                 async with asyncio.timeout(PATIENCE):
                     await dialect.connect(peer, role)
                     await peer.connected.wait()
-                    air.add(peer)
                     if role in ("echo", "talker"):
-                        air.talk(peer)
+                        peer.talk = words
+                    air.add(peer)
                     if role in ("echo", "listener"):
                         await peer.heard.wait()
             except (TimeoutError, Refused, aiohttp.ClientError) as error:

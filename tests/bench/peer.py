@@ -51,6 +51,8 @@ class Peer:
         self.frames: list[tuple[float, bytes]] | None = [] if probe else None
         """(arrival, datagram) of every one, kept by a probe only."""
         self.sent_at = array("d")
+        self.talk: Talk | None = None
+        """What it says, over and over; nothing without."""
         self.air: Air | None = None
         """Where it lives once connected."""
         self._last_sequence = self._last_ssrc = 0
@@ -113,8 +115,11 @@ class Peer:
         self._extension = struct.pack("!HH", 0xBEDE, words) + elements  # RFC 8285 §4.2
         self.connected.set()
 
-    def send(self, talk: Talk) -> None:
-        """The next packet of the loop."""
+    def send(self) -> None:
+        """The next packet of its talk."""
+        talk = self.talk
+        if talk is None:
+            return
         index = len(self.sent_at) % len(talk.packets)
         self._sequence = (self._sequence + 1) & 0xFFFF
         self._timestamp = (self._timestamp + 960) & 0xFFFFFFFF
@@ -170,38 +175,28 @@ class Peer:
 class Air:
     """Carries the packets of all connected peers, on one beat, until cancelled."""
 
-    def __init__(self, talk: Talk) -> None:
-        self._talk = talk
+    def __init__(self) -> None:
         self._epoll = select.epoll()
         self._peers: dict[int, Peer] = {}  # by file descriptor
         self._turns: list[list[Peer]] = [[] for _ in range(BEATS)]
 
     def add(self, peer: Peer) -> None:
-        """A connected peer: from now on its socket is read here."""
+        """A connected peer: from now on its socket is read here, and it sends on the beat that the fewest have."""
         loop: Any = asyncio.get_running_loop()
         number = peer.socket.fileno()
         loop._remove_reader(number)
         peer.air = self
         self._peers[number] = peer
         self._epoll.register(number, select.EPOLLIN)
+        min(self._turns, key=len).append(peer)
 
     def remove(self, peer: Peer) -> None:
         """Before its socket is closed."""
         number = peer.socket.fileno()
         self._epoll.unregister(number)
         del self._peers[number]
-        self.hush(peer)
+        next(turn for turn in self._turns if peer in turn).remove(peer)
         peer.air = None
-
-    def talk(self, peer: Peer) -> None:
-        """The peer sends from now on, on the beat that the fewest have."""
-        min(self._turns, key=len).append(peer)
-
-    def hush(self, peer: Peer) -> None:
-        """It sends no more."""
-        for turn in self._turns:
-            if peer in turn:
-                turn.remove(peer)
 
     async def run(self) -> None:
         """Send, read and report. A loop that is late catches up, unless by more than a second."""
@@ -209,7 +204,7 @@ class Air:
         beat, reports = 0, 0.0
         while True:
             for peer in self._turns[beat % BEATS]:
-                peer.send(self._talk)
+                peer.send()
             if beat % READ_BEATS == 0:
                 while ready := self._epoll.poll(0, 256):
                     for number, _ in ready:

@@ -56,6 +56,14 @@ AIORTC = Server("aiortc MediaRelay", f"{PEERS}.stock", "post")
 FASTRTC = Server("FastRTC", f"{PEERS}.fastrtc_echo", "fastrtc", "/webrtc/offer", venv=VENVS / "fastrtc")
 PIPECAT = Server("Pipecat", f"{PEERS}.pipecat_echo", "post", venv=VENVS / "pipecat")
 JANUS = Server("Janus", f"{PEERS}.janus", "janus", "/janus")
+PRODUCT = Server(
+    "Dragoman",
+    "signaling",
+    "websocket",
+    "",
+    ("serve", "--host", "127.0.0.1", "--translator", "echo", "--max-participants", "1000", "--http-rate", "1000"),
+)
+"""The whole product; its words do not matter, so that no engine's cost is in the figures."""
 
 
 @contextlib.contextmanager
@@ -63,7 +71,7 @@ def running(server: Server) -> Iterator[tuple[str, int]]:
     """(URL, process id) of a fresh process, stopped at the end. Raises RuntimeError if it does not start."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         port = _free_port()
-        command = [server.python, "-m", server.module, "--port", str(port), *server.options]
+        command = [server.python, "-m", server.module, *server.options, "--port", str(port)]
         if server.dialect == "janus":
             command += ["--folder", folder]
         log = stack.enter_context(Path(folder, "log").open("w+"))

@@ -1,4 +1,5 @@
-"""What the load generator says: ten seconds of Opus speech in a loop, with a tone in each second to measure delay by.
+"""What the load generator says: ten seconds of Opus speech in a loop, with a tone in each second to measure delay by;
+or plain speech, or silence.
 
 Made with FFmpeg's encoder, not with ours: what a browser sends must not change when the product does.
 """
@@ -31,7 +32,7 @@ class Talk:
     """Opus, 20 ms each, mono, in-band FEC."""
     levels: tuple[int, ...]
     """-dBov of each (RFC 6464)."""
-    onsets: tuple[tuple[int, float], ...]
+    onsets: tuple[tuple[int, float], ...] = ()
     """(packet, seconds into it) of each tone, as a decoder hears it."""
 
 
@@ -46,13 +47,19 @@ def talk() -> Talk:
         pcm[start : start + length] = speech[second * length :][:length]
         pcm[start + int(ONSET * RATE) :][: len(tone)] = tone
     packets = _encode(np.concatenate([pcm, pcm[:RATE]]))
-    heard = onsets(packets)
-    count = SECONDS * RATE // FRAME
-    power = np.square(pcm.reshape(count, FRAME)).mean(axis=1)
-    levels = np.clip(-10 * np.log10(power + 1e-13), 0, 127).astype(int)
-    return Talk(
-        tuple(packets[:count]), tuple(map(int, levels)), tuple((index, at) for index, at in heard if index < count)
-    )
+    count = len(pcm) // FRAME
+    return Talk(tuple(packets[:count]), _levels(pcm), tuple(tone for tone in onsets(packets) if tone[0] < count))
+
+
+def plain(pcm: Samples) -> Talk:
+    """Mono samples at RATE, without tones."""
+    packets = _encode(pcm)
+    return Talk(tuple(packets[: len(pcm) // FRAME]), _levels(pcm))
+
+
+def silence() -> Talk:
+    """A second of a quiet room, as a microphone without DTX sends it."""
+    return plain(np.random.default_rng(0).normal(0, 1e-4, RATE).astype(np.float32))
 
 
 def onsets(packets: Sequence[bytes]) -> list[tuple[int, float]]:
@@ -72,6 +79,11 @@ def onsets(packets: Sequence[bytes]) -> list[tuple[int, float]]:
             last = clock + int(loud[-1])
         clock += len(pcm)
     return found
+
+
+def _levels(pcm: Samples) -> tuple[int, ...]:
+    power = np.square(pcm[: len(pcm) // FRAME * FRAME].reshape(-1, FRAME)).mean(axis=1)
+    return tuple(np.clip(-10 * np.log10(power + 1e-13), 0, 127).astype(int).tolist())
 
 
 def _encode(pcm: Samples) -> list[bytes]:
