@@ -89,6 +89,8 @@ class Peer:
     def _on_dtls(self) -> None:
         if self._dtls.state == "connected":
             self._take_over()
+        elif self._dtls.state in ("closed", "failed") and self.air is not None:
+            self.air.remove(self)  # the server said goodbye: aiortc closes the socket next
 
     def _take_over(self) -> None:
         """Everything a packet needs, looked up once; the socket is ours from here on."""

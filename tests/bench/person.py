@@ -49,6 +49,8 @@ class Person:
 
     async def leave(self) -> None:
         """Say so, and close everything."""
+        if self.peer.air is not None:
+            self.peer.air.remove(self.peer)
         if self._ws is not None and not self._ws.closed:
             await self._ws.send_json({"type": "session.leave"})
             await self._ws.close()
