@@ -2,7 +2,7 @@
 
     python -m tests.bench.churn [JOINS]
 
-Compared are the moments after 200 and after all joins, with nobody there: the first two hundred fill caches and heaps.
+Compared are the moments after a fifth of the joins and after all, with nobody there: the first fill caches and heaps.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import sys
 
 import aiohttp
 
+from tests.bench import namespace
 from tests.bench.figures import record
 from tests.bench.peer import Air
 from tests.bench.person import Person, new_room
@@ -18,8 +19,6 @@ from tests.bench.talk import silence
 from tests.bench.usage import Usage, usage
 
 BATCH, ROOM = 20, 5
-WARM = 200
-"""Joins."""
 
 
 async def come_and_go(http: aiohttp.ClientSession, base: str, rooms: list[str], air: Air) -> None:
@@ -51,24 +50,26 @@ async def run(joins: int, base: str, pid: int) -> None:
         carrying = tasks.create_task(air.run())
         rooms = [await new_room(http, base) for _ in range(BATCH // ROOM)]
         marks = {0: await nobody(http, base, pid)}
-        for joined in range(BATCH, joins + 1, BATCH):
+        warm, last = max(BATCH, joins // 5 // BATCH * BATCH), joins // BATCH * BATCH
+        for joined in range(BATCH, last + 1, BATCH):
             await come_and_go(http, base, rooms, air)
-            if joined in (WARM, joins):
+            if joined in (warm, last):
                 marks[joined] = await nobody(http, base, pid)
         carrying.cancel()
     for joined, used in marks.items():
         megabytes = used.resident / 1e6
         print(f"after {joined:>4} joins: {megabytes:6.1f} MB, {used.files} files, {used.threads} threads")
-    first, last = marks[WARM], marks[joins]
-    grown = (last.resident - first.resident) / 1e6
-    record("churn_fds_growth", last.files - first.files, "fds", "<= 0", last.files <= first.files)
+    files = marks[last].files - marks[warm].files
+    grown = (marks[last].resident - marks[warm].resident) / 1e6
+    record("churn_fds_growth", files, "fds", "<= 0", files <= 0)
     record("churn_memory_growth_mb", grown, "MB", "<= 5", grown <= 5)
 
 
 def main() -> None:
     joins = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 1000
-    with running(PRODUCT) as (base, pid):
-        asyncio.run(run(joins, base, pid))
+    if namespace.inside() or not namespace.run_inside("tests.bench.churn", [str(joins)]):
+        with running(PRODUCT) as (base, pid):
+            asyncio.run(run(joins, base, pid))
 
 
 if __name__ == "__main__":

@@ -13,17 +13,21 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 import aiohttp
+import numpy as np
+import numpy.typing as npt
 
 from tests.bench.dialects import Dialect, Janus, Post, Refused, Role
 from tests.bench.figures import percentile
 from tests.bench.peer import Air, Peer
 from tests.bench.talk import Talk, onsets, talk
-from tests.bench.usage import usage
+from tests.bench.usage import Usage, usage
 
 PATIENCE = 20.0
 """Seconds until a peer that does not connect is given up."""
 CONNECTING = 4
 """Peers that connect at the same time."""
+PTIME = 0.02
+"""Seconds of a packet."""
 PROBES = 2
 """Peers whose packets are kept, to measure delay."""
 
@@ -36,7 +40,7 @@ class Result:
     errors: list[str] = field(default_factory=list)
     """Of peers that did not connect."""
     pps_mean: float = 0.0
-    """RTP packets a second and peer …"""
+    """RTP packets for each second that was talked, and peer …"""
     pps_min: float = 0.0
     """… and of the peer that got the fewest."""
     cpu_ms: float = 0.0
@@ -79,38 +83,64 @@ async def run(
     async with asyncio.TaskGroup() as tasks:
         carrying = tasks.create_task(air.run())
         await _connect_all(dialect, air, words, peers, result)
+        talker = next((peer for peer, role in peers.items() if role == "talker"), None)
         hearing = [peer for peer, role in peers.items() if role != "talker" and peer.air is not None]
         if not hearing:
             carrying.cancel()
             return result
         await asyncio.sleep(settle)
-        if url:
-            await _lateness(http, url)
-        before, received, own, start = usage(pid), [peer.received for peer in hearing], _own_cpu(), time.time()
+        await _lateness(http, url)
+        before = Moment.now(pid, air, hearing, talker)
         await asyncio.sleep(seconds)
-        after, end, own_after = usage(pid), time.time(), _own_cpu()
-        rates = [(peer.received - count) / (end - start) for peer, count in zip(hearing, received, strict=True)]
+        after = Moment.now(pid, air, hearing, talker)
         result.late_ms = await _lateness(http, url)
+        result.errors += ["the connection broke" for peer in hearing if peer.air is None]
         carrying.cancel()
-    count = len(hearing)
+    count, passed = len(hearing), after.at - before.at
     result.peers = count
-    result.pps_mean, result.pps_min = sum(rates) / count, min(rates)
-    result.cores = (after.cpu - before.cpu) / (end - start)
+    result.cores = (after.server.cpu - before.server.cpu) / passed
     result.cpu_ms = result.cores / count * 1000
-    result.load_cores = (own_after - own) / (end - start)
-    result.base_mb, result.peer_mb = empty.resident / 1e6, (after.resident - empty.resident) / count / 1e6
-    result.threads, result.files = after.threads, after.files
-    talkers = [peer for peer, role in peers.items() if role == "talker"]
-    delays = [
-        delay * 1000
-        for peer in hearing
-        if peer.frames is not None
-        for delay in added(words, (talkers or [peer])[0], peer, start)
+    result.load_cores = (after.own_cpu - before.own_cpu) / passed
+    result.base_mb = empty.resident / 1e6
+    result.peer_mb = (after.server.resident - empty.resident) / count / 1e6
+    result.threads, result.files = after.server.threads, after.server.files
+    rates = [
+        received / (sent * PTIME if sent else passed)
+        for received, sent in zip(after.received - before.received, after.sent - before.sent, strict=True)
     ]
+    result.pps_mean, result.pps_min = sum(rates) / count, min(rates)
+    probes = [peer for peer in hearing if peer.frames is not None]
+    delays = [delay * 1000 for peer in probes for delay in added(words, talker or peer, peer, before.at)]
     result.added_ms = [percentile(delays, 0.5), percentile(delays, 0.95)] if delays else []
     firsts = [(peer.heard_at - peer.offered_at) * 1000 for peer in hearing if peer.heard.is_set()]
     result.first_rtp_ms = [percentile(firsts, 0.5), percentile(firsts, 0.95)] if firsts else []
     return result
+
+
+@dataclass(frozen=True)
+class Moment:
+    """An end of the measured time."""
+
+    at: float
+    server: Usage
+    own_cpu: float
+    received: npt.NDArray[np.int64]
+    """RTP packets, by hearing peer …"""
+    sent: npt.NDArray[np.int64]
+    """… and those of whom it hears: the clock by which it should receive, even where the load generator is late."""
+
+    @classmethod
+    def now(cls, pid: int, air: Air, hearing: Sequence[Peer], talker: Peer | None) -> "Moment":
+        """What has arrived by now has been read."""
+        air.read()
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return cls(
+            time.time(),
+            usage(pid),
+            used.ru_utime + used.ru_stime,
+            np.array([peer.received for peer in hearing]),
+            np.array([len((talker or peer).sent_at) for peer in hearing]),
+        )
 
 
 async def _connect_all(dialect: Dialect, air: Air, words: Talk, peers: dict[Peer, Role], result: Result) -> None:
@@ -147,11 +177,6 @@ async def _lateness(http: aiohttp.ClientSession, url: str) -> dict[str, float]:
                 late: dict[str, float] = await response.json()
                 return late
     return {}
-
-
-def _own_cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def added(words: Talk, talker: Peer, probe: Peer, start: float) -> list[float]:

@@ -8,12 +8,14 @@ Linux only. Of aiortc's and asyncio's insides it uses `_nominated`, `_tx_srtp`, 
 """
 
 import asyncio
+import contextlib
 import random
 import select
 import socket
 import struct
 import time
 from array import array
+from collections import deque
 from typing import Any
 
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
@@ -90,15 +92,20 @@ class Peer:
         if self._dtls.state == "connected":
             self._take_over()
         elif self._dtls.state in ("closed", "failed") and self.air is not None:
-            self.air.remove(self)  # the server said goodbye: aiortc closes the socket next
+            self.air.remove(self)
 
     def _take_over(self) -> None:
-        """Everything a packet needs, looked up once; the socket is ours from here on."""
+        """Everything a packet needs, looked up once; the sockets are ours from here on."""
         transceiver: Any = self.pc.getTransceivers()[0]
         pair = self._dtls.transport._connection._nominated[1]
-        self._protocol, self._address = pair.protocol, pair.remote_addr
-        self.socket: socket.socket = self._protocol.transport.get_extra_info("socket")._sock
-        self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._address = pair.remote_addr
+        self._sockets: dict[int, tuple[socket.socket, Any]] = {}  # by file descriptor, with aioice's protocol
+        for protocol in self._dtls.transport._connection._protocols:  # the server may have chosen another pair
+            own = protocol.transport.get_extra_info("socket")._sock
+            own.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            self._sockets[own.fileno()] = own, protocol
+            if protocol is pair.protocol:
+                self._sendto = own.sendto
         self._srtp = self._dtls._tx_srtp
         self._payload_type = transceiver._codecs[0].payloadType
         self._ssrc = transceiver.sender._ssrc
@@ -130,20 +137,28 @@ class Peer:
             header += bytes([talk.levels[index]])
         datagram = self._srtp.protect(header + self._padding + talk.packets[index])
         self.sent_at.append(time.time())
-        self.socket.sendto(datagram, self._address)
+        with contextlib.suppress(OSError):  # closed by aiortc: the connection broke, and leaves the air in a moment
+            self._sendto(datagram, self._address)
 
     def report(self) -> None:
         """A receiver report without loss (RFC 3550 §6.4.2)."""
         if self.received:
             packet = struct.pack("!BBHI", 0x81, 201, 7, self._ssrc)
             packet += struct.pack("!IIIIII", self._last_ssrc, 0, self._last_sequence, 10, 0, 0)
-            self.socket.sendto(self._srtp.protect_rtcp(packet), self._address)
+            with contextlib.suppress(OSError):
+                self._sendto(self._srtp.protect_rtcp(packet), self._address)
 
-    def read(self) -> None:
-        """One datagram that is there."""
-        data, control, _, address = self.socket.recvmsg(2048, _CONTROL)
+    @property
+    def files(self) -> list[int]:
+        """Descriptors of its sockets, once connected."""
+        return list(self._sockets)
+
+    def read(self, number: int) -> None:
+        """One datagram that is there, at the socket with this descriptor."""
+        own, protocol = self._sockets[number]
+        data, control, _, address = own.recvmsg(2048, _CONTROL)
         if not 127 < data[0] < 192:  # STUN or DTLS (RFC 7983)
-            self._protocol.datagram_received(data, address)
+            protocol.datagram_received(data, address)
         elif not 191 < data[1] < 224:  # RTP, not RTCP (RFC 5761 §4)
             _, _, self._last_sequence, _, self._last_ssrc = _HEADER.unpack_from(data)
             self.received += 1
@@ -179,26 +194,37 @@ class Air:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._peers: dict[int, Peer] = {}  # by file descriptor
+        self._readers: dict[int, Peer] = {}  # by file descriptor
+        self._peers: deque[Peer] = deque()  # whose turn it is to report comes first
         self._turns: list[list[Peer]] = [[] for _ in range(BEATS)]
 
     def add(self, peer: Peer) -> None:
-        """A connected peer: from now on its socket is read here, and it sends on the beat that the fewest have."""
+        """A connected peer: from now on it is read here, and it sends on the beat that the fewest have."""
         loop: Any = asyncio.get_running_loop()
-        number = peer.socket.fileno()
-        loop._remove_reader(number)
+        for number in peer.files:
+            loop._remove_reader(number)
+            self._epoll.register(number, select.EPOLLIN)
+            self._readers[number] = peer
         peer.air = self
-        self._peers[number] = peer
-        self._epoll.register(number, select.EPOLLIN)
+        self._peers.append(peer)
         min(self._turns, key=len).append(peer)
 
     def remove(self, peer: Peer) -> None:
-        """Before its socket is closed."""
-        number = peer.socket.fileno()
-        self._epoll.unregister(number)
-        del self._peers[number]
+        """It left, or its connection broke."""
+        for number in peer.files:
+            if self._readers.get(number) is peer:  # else its socket was closed, and the number is another one's already
+                del self._readers[number]
+                with contextlib.suppress(OSError):  # closed sockets leave epoll by themselves
+                    self._epoll.unregister(number)
+        self._peers.remove(peer)
         next(turn for turn in self._turns if peer in turn).remove(peer)
         peer.air = None
+
+    def read(self) -> None:
+        """All that has arrived."""
+        while ready := self._epoll.poll(0, 256):
+            for number, _ in ready:
+                self._readers[number].read(number)
 
     async def run(self) -> None:
         """Send, read and report. A loop that is late catches up, unless by more than a second."""
@@ -208,15 +234,12 @@ class Air:
             for peer in self._turns[beat % BEATS]:
                 peer.send()
             if beat % READ_BEATS == 0:
-                while ready := self._epoll.poll(0, 256):
-                    for number, _ in ready:
-                        self._peers[number].read()
+                self.read()
                 reports += len(self._peers) * READ_BEATS * BEAT / REPORT_INTERVAL
                 while reports >= 1:
                     reports -= 1
-                    number = next(iter(self._peers))
-                    peer = self._peers[number] = self._peers.pop(number)  # to the end of the row
-                    peer.report()
+                    self._peers[0].report()
+                    self._peers.rotate(-1)
             beat += 1
             due = max(due + BEAT, time.monotonic() - 1)
             await asyncio.sleep(due - time.monotonic())

@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 
+from tests.bench import namespace
 from tests.bench.figures import record
 from tests.bench.peer import Air
 from tests.bench.person import Person, new_room
@@ -84,8 +85,9 @@ async def run(rooms: int, base: str, pid: int) -> None:
 
 def main() -> None:
     rooms = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 10
-    with running(PRODUCT) as (base, pid):
-        asyncio.run(run(rooms, base, pid))
+    if namespace.inside() or not namespace.run_inside("tests.bench.rooms", [str(rooms)]):
+        with running(PRODUCT) as (base, pid):
+            asyncio.run(run(rooms, base, pid))
 
 
 if __name__ == "__main__":
