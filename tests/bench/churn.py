@@ -15,18 +15,18 @@ from tests.bench.figures import record
 from tests.bench.peer import Air
 from tests.bench.person import Person, new_room
 from tests.bench.servers import PRODUCT, running
-from tests.bench.talk import silence
+from tests.bench.talk import Talk, talk
 from tests.bench.usage import Usage, usage
 
 BATCH, ROOM = 20, 5
 
 
-async def come_and_go(http: aiohttp.ClientSession, base: str, rooms: list[str], air: Air) -> None:
-    """A batch of people joins, everybody is heard by the others, everybody leaves."""
+async def come_and_go(http: aiohttp.ClientSession, base: str, rooms: list[str], air: Air, words: Talk) -> None:
+    """A batch of people joins and talks, everybody hears somebody, everybody leaves."""
     async with asyncio.TaskGroup() as tasks:
         people = [Person(http, base, rooms[index // ROOM], f"Person {index}", "en") for index in range(BATCH)]
         for person in people:
-            person.peer.talk = silence()
+            person.peer.talk = words
         await asyncio.gather(*(person.join(tasks, air) for person in people))
         await asyncio.gather(*(person.peer.heard.wait() for person in people))
         await asyncio.gather(*(person.leave() for person in people))
@@ -45,14 +45,14 @@ async def nobody(http: aiohttp.ClientSession, base: str, pid: int) -> Usage:
 
 
 async def run(joins: int, base: str, pid: int) -> None:
-    air = Air()
+    air, words = Air(), talk()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http, asyncio.TaskGroup() as tasks:
         carrying = tasks.create_task(air.run())
         rooms = [await new_room(http, base) for _ in range(BATCH // ROOM)]
         marks = {0: await nobody(http, base, pid)}
         warm, last = max(BATCH, joins // 5 // BATCH * BATCH), joins // BATCH * BATCH
         for joined in range(BATCH, last + 1, BATCH):
-            await come_and_go(http, base, rooms, air)
+            await come_and_go(http, base, rooms, air, words)
             if joined in (warm, last):
                 marks[joined] = await nobody(http, base, pid)
         carrying.cancel()
