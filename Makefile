@@ -1,4 +1,4 @@
-# make serve | make test | make bench [BENCH=name] [JSON=file] | make lint | make clean
+# make serve | make test | make bench [BENCH=name] [JSON=file] | make bench-peers | make lint | make clean
 #
 # Each target installs what it misses: system packages by apt where there is apt, Python packages into .venv.
 # PORT and HOST are respected, as is every DRAGOMAN_… variable (see `.venv/bin/dragoman serve --help`).
@@ -20,7 +20,10 @@ RUN_PACKAGES := espeak-ng apertium apertium-eng-spa apertium-eng-cat apertium-en
 # Speech that the recogniser understands, two browsers, a TURN server; npm for the type checker of the page.
 TEST_PACKAGES := flite iproute2 chromium firefox-esr coturn $(if $(shell command -v npm),,npm)
 
-.PHONY: serve test bench lint clean run-packages test-packages
+# A media server that ours is compared with.
+PEER_PACKAGES := janus
+
+.PHONY: serve test bench bench-peers lint clean run-packages test-packages
 
 serve: run-packages $(VENV)/run.stamp
 	@exec $(VENV)/bin/dragoman serve
@@ -31,6 +34,17 @@ test: run-packages test-packages $(VENV)/test.stamp lint
 bench: run-packages test-packages $(VENV)/test.stamp
 	$(VENV)/bin/python -m tests.bench $(BENCH)
 
+# What `make bench BENCH=media` compares with. Each Python one has a venv of its own: their dependencies are not ours.
+bench-peers: test-packages $(VENV)/test.stamp .bench/fastrtc/stamp .bench/pipecat/stamp
+	$(call install_packages,$(PEER_PACKAGES))
+
+.bench/fastrtc/stamp: PEER := fastrtc
+.bench/pipecat/stamp: PEER := 'pipecat-ai[webrtc]' fastapi uvicorn
+.bench/%/stamp: | $(VENV)/bin/python
+	$(PYTHON) -m venv .bench/$*
+	.bench/$*/bin/python -m pip install --quiet --disable-pip-version-check $(PEER)
+	@touch $@
+
 lint: $(VENV)/test.stamp
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -38,7 +52,7 @@ lint: $(VENV)/test.stamp
 	tests/node_modules/.bin/tsc --project static/jsconfig.json
 
 clean:
-	rm -rf $(VENV) tests/node_modules *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench tests/node_modules *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # Silent and quick when everything is there.
 define install_packages

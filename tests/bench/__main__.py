@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-BENCHES = ("wer", "lag", "join", "browser")
+BENCHES = ("media", "rooms", "churn", "wer", "lag", "join", "browser")
 
 
 def main(names: list[str]) -> int:

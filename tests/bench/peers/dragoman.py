@@ -1,0 +1,137 @@
+"""Our media plane behind `POST /offer`: the product's own classes, without rooms and sessions. Everything the benches
+take from `rtc` is taken here.
+
+    python -m tests.bench.peers.dragoman --port 8080 --mode forward|speech|voice
+"""
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import time
+
+import numpy as np
+from aiohttp import web
+
+from rtc.jitter import ReorderBuffer, Source
+from rtc.opus import FRAME, Decoder, Encoder
+from rtc.peer_connection import MediaFailed, PeerConnection
+from rtc.playout import PTIME, VOICE_RATE, Playout
+from rtc.slots import StreamKey
+from rtc.stats import Stats
+from rtc.stream import Stream
+from rtc.transport import Packet
+from tests.bench.figures import percentile
+from tests.sentences import PARAGRAPH
+from tests.speech import flite
+
+try:
+    import uvloop
+except ImportError:
+    uvloop = None
+
+CONNECT_TIMEOUT = 20.0
+
+
+class Forward:
+    """A voice goes on as it came."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def packet(self, packet: Packet, now: float) -> None:
+        self._stream.send(packet, now)
+
+
+class Speech:
+    """A voice is put in order, decoded for a model, and what would be the model's answer encoded."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._reorder = ReorderBuffer()
+        self._decoder, self._encoder = Decoder(VOICE_RATE), Encoder(VOICE_RATE)
+        self._numbers = itertools.count()
+
+    def packet(self, packet: Packet, now: float) -> None:
+        for piece in self._reorder.push(packet.ssrc, packet.sequence, packet.timestamp, packet.payload):
+            match piece.source:
+                case Source.PACKET:
+                    pcm = self._decoder.decode(piece.payload)
+                case Source.FEC:
+                    pcm = self._decoder.recover(piece.payload)
+                case _:
+                    pcm = self._decoder.conceal()
+            number = next(self._numbers)
+            payload = self._encoder.encode(pcm)
+            self._stream.send(Packet(0, number & 0xFFFF, number * FRAME & 0xFFFFFFFF, 0, payload), now)
+
+
+class Server:
+    """Peers that hear themselves, or one stream that every listener hears."""
+
+    def __init__(self, mode: str) -> None:
+        self._mode = mode
+        self._shared = Stream(StreamKey("shared", "original", "en"))
+        self._tasks = asyncio.TaskGroup()
+        self._late: list[float] = []
+
+    async def run(self, port: int) -> None:
+        app = web.Application()
+        app.add_routes([web.post("/offer", self._offer), web.get("/lateness", self._lateness)])
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        async with self._tasks:
+            if self._mode == "voice":
+                self._tasks.create_task(self._speak())
+            await asyncio.Event().wait()
+
+    async def _offer(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        stream = Stream(StreamKey("own", "original", "en")) if body["role"] == "echo" else self._shared
+        on_packet = (Speech if self._mode == "speech" else Forward)(stream).packet
+        pc = PeerConnection([], 16, lambda packet: on_packet(packet, time.monotonic()))
+        answer, _ = await pc.accept(body["sdp"])
+        for slot in pc.slots.values():
+            stream.attach(slot)
+        self._tasks.create_task(self._serve(pc, stream))
+        return web.json_response({"sdp": answer, "type": "answer"})
+
+    async def _serve(self, pc: PeerConnection, stream: Stream) -> None:
+        with contextlib.suppress(MediaFailed):
+            async with pc:
+                await pc.run(CONNECT_TIMEOUT)
+        for slot in pc.slots.values():
+            stream.detach(slot)
+
+    async def _speak(self) -> None:
+        """A translated voice without a pause, encoded once."""
+        pcm = (flite(PARAGRAPH, rate=VOICE_RATE) * 32767).astype(np.int16)
+        voice: Playout[str] = Playout(self._shared, Stats())
+        due = time.monotonic()  # not the loop's clock: uvloop's has milliseconds
+        while True:
+            self._late.append(time.monotonic() - due)
+            if voice.backlog < 1:
+                voice.say("paragraph", pcm, due)
+            voice.tick(due)
+            due += PTIME
+            await asyncio.sleep(due - time.monotonic())
+
+    async def _lateness(self, request: web.Request) -> web.Response:
+        """Milliseconds by which ticks were late since this was last asked."""
+        late, self._late = [seconds * 1000 for seconds in self._late], []
+        marks = {"p50": 0.5, "p95": 0.95, "max": 1.0} if late else {}
+        return web.json_response({name: percentile(late, fraction) for name, fraction in marks.items()})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--mode", choices=("forward", "speech", "voice"), default="forward")
+    options = parser.parse_args()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
+        runner.run(Server(options.mode).run(options.port))
+
+
+if __name__ == "__main__":
+    main()
