@@ -37,6 +37,7 @@ bench: run-packages test-packages $(VENV)/test.stamp
 # What `make bench BENCH=media` compares with. Each Python one has a venv of its own: their dependencies are not ours.
 bench-peers: test-packages $(VENV)/test.stamp .bench/fastrtc/stamp .bench/pipecat/stamp
 	$(call install_packages,$(PEER_PACKAGES))
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[fast,test,bench]'
 
 .bench/fastrtc/stamp: PEER := fastrtc
 .bench/pipecat/stamp: PEER := 'pipecat-ai[webrtc]' fastapi uvicorn

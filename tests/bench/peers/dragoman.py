@@ -13,14 +13,15 @@ import time
 import numpy as np
 from aiohttp import web
 
-from rtc.jitter import ReorderBuffer, Source
+from rtc.jitter import JitterBuffer, render
 from rtc.opus import FRAME, Decoder, Encoder
 from rtc.peer_connection import MediaFailed, PeerConnection
-from rtc.playout import PTIME, VOICE_RATE, Playout
+from rtc.playout import VOICE_RATE, Playout
+from rtc.rtp import Packet
 from rtc.slots import StreamKey
 from rtc.stats import Stats
 from rtc.stream import Stream
-from rtc.transport import Packet
+from rtc.ticker import Ticker
 from tests.bench.figures import percentile
 from tests.sentences import PARAGRAPH
 from tests.speech import flite
@@ -48,22 +49,33 @@ class Speech:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._reorder = ReorderBuffer()
+        self._jitter = JitterBuffer()
         self._decoder, self._encoder = Decoder(VOICE_RATE), Encoder(VOICE_RATE)
         self._numbers = itertools.count()
 
     def packet(self, packet: Packet, now: float) -> None:
-        for piece in self._reorder.push(packet.ssrc, packet.sequence, packet.timestamp, packet.payload):
-            match piece.source:
-                case Source.PACKET:
-                    pcm = self._decoder.decode(piece.payload)
-                case Source.FEC:
-                    pcm = self._decoder.recover(piece.payload)
-                case _:
-                    pcm = self._decoder.conceal()
-            number = next(self._numbers)
-            payload = self._encoder.encode(pcm)
-            self._stream.send(Packet(0, number & 0xFFFF, number * FRAME & 0xFFFFFFFF, 0, payload), now)
+        self._jitter.push(packet.ssrc, packet.sequence, packet.timestamp, packet.payload, now)
+        samples = self._encoder.frame_samples
+        for piece in self._jitter.pull(now):
+            pcm = render(piece, self._decoder)
+            for start in range(0, len(pcm) - samples + 1, samples):
+                number = next(self._numbers)
+                payload = self._encoder.encode(pcm[start : start + samples])
+                self._stream.send(Packet(0, number & 0xFFFF, number * FRAME & 0xFFFFFFFF, 0, payload), now)
+
+
+class Voice:
+    """A translated voice without a pause, encoded once."""
+
+    def __init__(self, stream: Stream, stats: Stats) -> None:
+        self._pcm = (flite(PARAGRAPH, rate=VOICE_RATE) * 32767).astype(np.int16)
+        self._playout: Playout[str] = Playout(stream, stats)
+
+    def tick(self, now: float) -> bool:
+        if self._playout.backlog < 1:
+            self._playout.say("paragraph", self._pcm, now)
+        self._playout.tick(now)
+        return True
 
 
 class Server:
@@ -73,7 +85,7 @@ class Server:
         self._mode = mode
         self._shared = Stream(StreamKey("shared", "original", "en"))
         self._tasks = asyncio.TaskGroup()
-        self._late: list[float] = []
+        self._stats = Stats()
 
     async def run(self, port: int) -> None:
         app = web.Application()
@@ -82,15 +94,17 @@ class Server:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         async with self._tasks:
+            self._ticker = Ticker(self._stats)
+            self._tasks.create_task(self._ticker.run())
             if self._mode == "voice":
-                self._tasks.create_task(self._speak())
+                self._ticker.play(Voice(self._shared, self._stats).tick)
             await asyncio.Event().wait()
 
     async def _offer(self, request: web.Request) -> web.Response:
         body = await request.json()
         stream = Stream(StreamKey("own", "original", "en")) if body["role"] == "echo" else self._shared
         on_packet = (Speech if self._mode == "speech" else Forward)(stream).packet
-        pc = PeerConnection([], 16, lambda packet: on_packet(packet, time.monotonic()))
+        pc = PeerConnection([], 16, lambda packet: on_packet(packet, time.monotonic()), self._ticker)
         answer, _ = await pc.accept(body["sdp"])
         for slot in pc.slots.values():
             stream.attach(slot)
@@ -104,23 +118,11 @@ class Server:
         for slot in pc.slots.values():
             stream.detach(slot)
 
-    async def _speak(self) -> None:
-        """A translated voice without a pause, encoded once."""
-        pcm = (flite(PARAGRAPH, rate=VOICE_RATE) * 32767).astype(np.int16)
-        voice: Playout[str] = Playout(self._shared, Stats())
-        due = time.monotonic()  # not the loop's clock: uvloop's has milliseconds
-        while True:
-            self._late.append(time.monotonic() - due)
-            if voice.backlog < 1:
-                voice.say("paragraph", pcm, due)
-            voice.tick(due)
-            due += PTIME
-            await asyncio.sleep(due - time.monotonic())
-
     async def _lateness(self, request: web.Request) -> web.Response:
         """Milliseconds by which ticks were late since this was last asked."""
-        late, self._late = [seconds * 1000 for seconds in self._late], []
-        marks = {"p50": 0.5, "p95": 0.95, "max": 1.0} if late else {}
+        late = [seconds * 1000 for seconds in self._stats.lateness]
+        self._stats.lateness.clear()
+        marks = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0} if late else {}
         return web.json_response({name: percentile(late, fraction) for name, fraction in marks.items()})
 
 
