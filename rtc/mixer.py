@@ -79,8 +79,6 @@ class MixInput:
 
     def _decode(self, now: float) -> None:
         for piece in self._jitter.pull(now):
-            if piece.source is Source.SILENCE and not self._steady.playing:
-                continue  # the pause was heard while it lasted
             try:
                 self._steady.push(render(piece, self._decoder))
                 self.packets += piece.source is Source.PACKET

@@ -49,8 +49,7 @@ class Steady:
         self._left: int | None = None  # samples left after the last pull, if nothing was pushed since
         self._waited = 0  # samples of time since the first push, while not playing
         self._budget = 0.0  # samples by which the next frame may be stretched
-        self.playing = False
-        """False while nothing waits, and until enough does."""
+        self._playing = False  # until enough waits
         self.underruns = 0
         """Times that nothing was left in the midst of playing, the ends of talkspurts included."""
         self.removed = self.added = self.dropped = 0
@@ -63,7 +62,7 @@ class Steady:
 
     def clear(self) -> None:
         """Forget what waits: another source follows."""
-        if self.playing:
+        if self._playing:
             self._stop = self._start
             self._fade_out()
         self._start = self._stop
@@ -90,11 +89,11 @@ class Steady:
         """The next 20 ms, None while silent. `depth`: seconds by which packets are late at times; as much is left
         waiting when audio comes in time."""
         target = round(depth * self._rate)
-        if not self.playing:
+        if not self._playing:
             self._waited += self.frame if self.level else 0
             if max(self.level, self._waited) < target + self.frame:
                 return self._end()
-            self.playing, self._waited = True, 0
+            self._playing, self._waited = True, 0
             self._fade_in()
         elif self._arrivals:
             self._budget = min(self._budget + MAX_STRETCH * self.frame, self._longest)
@@ -198,7 +197,7 @@ class Steady:
 
     def _fill(self) -> None:
         """Play nothing until enough waits."""
-        self.playing, self._waited, self._left, self._budget = False, 0, None, 0.0
+        self._playing, self._waited, self._left, self._budget = False, 0, None, 0.0
         self._arrivals.clear()
 
     def _end(self) -> Int16 | None:
