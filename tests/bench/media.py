@@ -92,8 +92,8 @@ class Results:
             start = f"{case.server.name:<30} {case.peers:>5}"
             if not good:
                 errors = [error for run in runs for error in run.errors]
-                rate = median(run.pps_mean for run in runs)
-                print(f"{start}  overloaded: {rate:.0f} packets a second {errors[0] if errors else ''}")
+                rates = [run.pps_min for run in runs if not run.errors]
+                print(f"{start}  overloaded: {f'{median(rates):.1f} packets a second' if rates else errors[0]}")
                 continue
             costs = [run.cpu_ms for run in good]
             spread = f"{median(costs):.2f} [{min(costs):.2f}..{max(costs):.2f}]"
