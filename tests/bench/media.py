@@ -132,11 +132,15 @@ def run(names: Sequence[str], repetitions: int) -> None:
     random.shuffle(todo)
     print(f"{len(todo)} runs, load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs", flush=True)
     runs: dict[Case, list[Result]] = {}
-    for case in todo:
+    for number, case in enumerate(todo, 1):
+        print(f"{number}/{len(todo)} {case.server.name}, {case.peers}:", end=" ", flush=True)
         try:
-            runs.setdefault(case, []).append(measure(case))
+            result = measure(case)
         except RuntimeError as error:
-            print(f"{case.server.name}, {case.peers} peers: no run: {error}", flush=True)
+            print(f"no run: {error}", flush=True)
+        else:
+            runs.setdefault(case, []).append(result)
+            print(f"{result.cpu_ms:.2f} ms, at least {result.pps_min:.1f} packets a second", flush=True)
     results = Results(runs)
     for name in names:
         results.table(WORKLOADS[name])
