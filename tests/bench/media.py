@@ -133,7 +133,7 @@ def run(names: Sequence[str], repetitions: int) -> None:
     print(f"{len(todo)} runs, load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs", flush=True)
     runs: dict[Case, list[Result]] = {}
     for number, case in enumerate(todo, 1):
-        print(f"{number}/{len(todo)} {case.server.name}, {case.peers}:", end=" ", flush=True)
+        print(f"{number}/{len(todo)} {case.server.name}, {case.peers} {case.kind}:", end=" ", flush=True)
         try:
             result = measure(case)
         except RuntimeError as error:
