@@ -85,7 +85,7 @@ async def run(
         await _connect_all(dialect, air, words, peers, result)
         talker = next((peer for peer, role in peers.items() if role == "talker"), None)
         hearing = [peer for peer, role in peers.items() if role != "talker" and peer.air is not None]
-        if not hearing:
+        if result.errors:
             carrying.cancel()
             return result
         await asyncio.sleep(settle)
@@ -148,6 +148,8 @@ async def _connect_all(dialect: Dialect, air: Air, words: Talk, peers: dict[Peer
 
     async def connect(peer: Peer, role: Role) -> None:
         async with gate:
+            if result.errors:
+                return  # no figure will come of this run
             try:
                 async with asyncio.timeout(PATIENCE):
                     await dialect.connect(peer, role)

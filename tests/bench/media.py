@@ -92,8 +92,8 @@ class Results:
             start = f"{case.server.name:<30} {case.peers:>5}"
             if not good:
                 errors = [error for run in runs for error in run.errors]
-                rate = median(run.pps_mean for run in runs)
-                print(f"{start}  overloaded: {rate:.0f} packets a second {errors[0] if errors else ''}")
+                rates = [run.pps_min for run in runs if not run.errors]
+                print(f"{start}  overloaded: {f'{median(rates):.1f} packets a second' if rates else errors[0]}")
                 continue
             costs = [run.cpu_ms for run in good]
             spread = f"{median(costs):.2f} [{min(costs):.2f}..{max(costs):.2f}]"
@@ -132,11 +132,15 @@ def run(names: Sequence[str], repetitions: int) -> None:
     random.shuffle(todo)
     print(f"{len(todo)} runs, load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs", flush=True)
     runs: dict[Case, list[Result]] = {}
-    for case in todo:
+    for number, case in enumerate(todo, 1):
+        print(f"{number}/{len(todo)} {case.server.name}, {case.peers} {case.kind}:", end=" ", flush=True)
         try:
-            runs.setdefault(case, []).append(measure(case))
+            result = measure(case)
         except RuntimeError as error:
-            print(f"{case.server.name}, {case.peers} peers: no run: {error}", flush=True)
+            print(f"no run: {error}", flush=True)
+        else:
+            runs.setdefault(case, []).append(result)
+            print(f"{result.cpu_ms:.2f} ms, at least {result.pps_min:.1f} packets a second", flush=True)
     results = Results(runs)
     for name in names:
         results.table(WORKLOADS[name])
