@@ -180,7 +180,7 @@ def test_a_burst_does_not_put_the_mix_behind() -> None:
         ear.voice.send(packet, 2.4)
     for packet in packets[120:]:
         ear.hear(packet)
-    for _ in range(16):  # what waits is played and fades: at most 200 ms, the depth of a network that has just stalled
+    for _ in range(21):  # what waits is played and fades: at most 300 ms, the depth of a network that has just stalled
         ear.hear()
     assert min(ear.power()[150:250]) > 0.5
     assert ear.frames[-1] is None
