@@ -40,7 +40,7 @@ class Microphone:
         """Of audio, received."""
         self.malformed = self.strange = self.excessive = 0
         """Packets dropped: not RTP; of a payload type that was not negotiated; more than MAX_RATE."""
-        self._allowance, self._allowed_at = float(MAX_BURST), 0.0
+        self._paid_until = 0.0  # clock seconds up to which packets have used up what MAX_RATE allows
 
     def ask_again(self, repair_type: int | None) -> None:
         """The client sends lost packets again when asked. `repair_type`: payload type of its retransmission stream
@@ -84,8 +84,13 @@ class Microphone:
 
     def received(self, data: bytes, now: float) -> None:
         """One RTP packet. `now`: its arrival, clock seconds."""
-        if not self._allow(now):
+        # The generic cell rate algorithm (ITU-T I.371): one client must not multiply its packets by the listeners of a
+        # room without measure.
+        paid_until = (self._paid_until if self._paid_until > now else now) + 1 / MAX_RATE
+        if paid_until > now + MAX_BURST / MAX_RATE:
+            self.excessive += 1
             return
+        self._paid_until = paid_until
         try:
             payload_type, packet = parse(data, self._level_id)
         except ValueError:
@@ -101,7 +106,9 @@ class Microphone:
         elif payload_type == self._repair_type and self._ssrc is not None:
             repaired = unwrap(packet, self._ssrc)
             if repaired is None or self._requests is None or not self._requests.wants(repaired.sequence):
-                return  # SRTP does not see a number come twice when it is wrapped, and ours must not be used twice
+                return (
+                    False  # SRTP does not see a number come twice when it is wrapped, and ours must not be used twice
+                )
             packet = repaired
         else:
             self.strange += 1
@@ -109,16 +116,6 @@ class Microphone:
         if self._requests is not None:
             self._requests.arrived(packet.sequence, now)
         self._on_packet(packet)
-
-    def _allow(self, now: float) -> bool:
-        """A token bucket: one client must not multiply its packets by the listeners of a room without measure."""
-        self._allowance = min(MAX_BURST, self._allowance + (now - self._allowed_at) * MAX_RATE)
-        self._allowed_at = now
-        if self._allowance < 1:
-            self.excessive += 1
-            return False
-        self._allowance -= 1
-        return True
 
     def _begin(self, ssrc: int | None) -> None:
         self._lost_before += self._reception.packets_lost

@@ -34,6 +34,7 @@ _memory = ffi.new("unsigned char[]", 2048)  # room for SRTP's trailer
 _bytes = ffi.buffer(_memory)
 _length = ffi.new("int *")
 _protect, _protect_rtcp = lib.srtp_protect, lib.srtp_protect_rtcp
+_unprotect, _unprotect_rtcp = lib.srtp_unprotect, lib.srtp_unprotect_rtcp
 
 
 def take_over(transceiver: RTCRtpTransceiver, taken_ssrcs: Container[int]) -> None:
@@ -125,7 +126,7 @@ class Transport:
             self._receiving = self._receiver._srtp[0]
         # RFC 5761 §4: RTCP packet types lie where RTP payload types 64 to 95 with a marker would
         rtcp = len(data) > 1 and 191 < data[1] < 224
-        plain = _run(lib.srtp_unprotect_rtcp if rtcp else lib.srtp_unprotect, self._receiving, data)
+        plain = _run(_unprotect_rtcp if rtcp else _unprotect, self._receiving, data)
         if plain is None:
             self.refused += 1
         elif rtcp:
