@@ -106,9 +106,7 @@ class Microphone:
         elif payload_type == self._repair_type and self._ssrc is not None:
             repaired = unwrap(packet, self._ssrc)
             if repaired is None or self._requests is None or not self._requests.wants(repaired.sequence):
-                return (
-                    False  # SRTP does not see a number come twice when it is wrapped, and ours must not be used twice
-                )
+                return  # SRTP does not see a wrapped number come twice, and ours must not be used twice
             packet = repaired
         else:
             self.strange += 1
