@@ -291,6 +291,8 @@ class PeerConnection:
             await self._pc.close()
         except AttributeError as error:  # aiortc, half way through an offer that it tripped over
             log.info("closed a connection that was never whole: %r", error)
+        for transport in self._transports.values():
+            transport.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -15,7 +15,9 @@ Private names used, all checked by `tests/rtc/test_transport.py`:
   on the instance); `_nominated[1]` is the pair to send on.
 """
 
+import os
 import random
+import socket
 import struct
 from collections.abc import Callable, Container
 from typing import Any
@@ -89,7 +91,8 @@ class Transport:
         connection: Any = dtls.transport._connection
         self._nominated: dict[int, Any] = connection._nominated
         self._pair: Any = None
-        self._sendto: Callable[[bytes, tuple[str, int]], None] | None = None
+        self._socket: socket.socket | None = None  # aioice's, a second time: an event loop's transport takes longer
+        self._sendto: Callable[[bytes, tuple[str, int]], object] | None = None
         self._address = ("", 0)
         self._sender: Session | None = None
         self._sending: Any = None  # libsrtp's handles
@@ -153,16 +156,31 @@ class Transport:
         _length[0] = size
         if protect(self._sending, _memory, _length):
             return False
-        self._sendto(_bytes[0 : _length[0]], self._address)
+        try:
+            self._sendto(_bytes[0 : _length[0]], self._address)
+        except OSError:  # the socket's buffer is full, or its network is gone: the packet is lost, as on any network
+            return False
         return True
 
     def _follow(self) -> None:
         """ICE has nominated another pair, or the first, or none any more."""
-        self._pair = self._sendto = None
+        self.close()
         pair, self._sender = self._nominated.get(1), self._dtls._tx_srtp
-        if pair is not None and self._sender is not None:
-            self._pair, self._sendto, self._address = pair, pair.protocol.transport.sendto, pair.remote_addr
-            self._sending = self._sender._srtp[0]
+        if pair is None or self._sender is None:
+            return
+        self._pair, self._address, self._sending = pair, pair.remote_addr, self._sender._srtp[0]
+        transport = pair.protocol.transport
+        self._sendto = transport.sendto
+        if (shared := transport.get_extra_info("socket")) is not None:  # None: by way of a TURN server
+            self._socket = socket.socket(fileno=os.dup(shared.fileno()))
+            self._sendto = self._socket.sendto
+
+    def close(self) -> None:
+        """Let go of the socket. Idempotent; what is still sent is dropped, unless ICE nominates another pair."""
+        self._pair = self._sendto = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
 
 def _run(function: Any, handle: Any, data: bytes) -> bytes | None:

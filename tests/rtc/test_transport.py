@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import itertools
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -371,3 +372,20 @@ async def test_close_cancelled_in_the_middle_is_still_done(steps_before: int) ->
         assert pair.ours.state == "closed"
     await asyncio.sleep(0)
     assert asyncio.all_tasks() - before == set()
+
+
+async def test_close_lets_go_of_every_socket() -> None:
+    """Also of those that were sent from, and of one that is sent to while it closes."""
+    before = set(os.listdir("/proc/self/fd"))
+    async with connected(peer_with(1, WavMicrophone())) as pair:
+        slot = slot_of(pair)
+        slot.send(packet(1), 1.0)
+        await pair.packets(1)
+        closing = asyncio.create_task(pair.ours.close())  # awaited two lines below
+        while not closing.done():
+            slot.send(packet(2), 1.02)
+            await asyncio.sleep(0)
+        await closing
+        slot.send(packet(3), 1.04)
+    await asyncio.sleep(0)
+    assert set(os.listdir("/proc/self/fd")) <= before
