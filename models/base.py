@@ -4,7 +4,7 @@ An engine is a synchronous object, numbers in and numbers out. It knows nothing 
 threads of their own (`rtc/engine_thread.py`). A method that may block says so; the others return at once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +31,10 @@ class EngineBusy(EngineError):
 
 class EngineFailed(EngineError):
     """This piece of work is lost (a worker died, a model raised). The engine itself recovers for the next one."""
+
+
+class EngineBroken(EngineError):
+    """Nothing more will work until the process is started anew (a GPU that lost its context)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class Speech:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """The words of one segment (or of a typed message). An engine may subclass it to carry its encoder's state."""
+    """The words of one segment, or of a typed message."""
 
     text: str
     language: str
@@ -71,30 +75,50 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """A transcript in one target language."""
+    """A segment in one language."""
 
     language: str
     text: str
+    """All of the segment, as far as it was heard."""
     via: tuple[str, ...] = ()
     """Languages in between, when there is no direct translation: `("es",)` for English → Spanish → French."""
     speech: Speech | None = None
-    """None when speech was not asked for or the language has no voice."""
+    """What is to be said now: in a final what was not said before, in an interim a clause that is settled. None when
+    there is nothing to say, or the language has no voice."""
+    committed: int = 0
+    """Of an interim: leading characters of `text` that every later rendering of the segment begins with."""
+    source_end: float | None = None
+    """Of an interim with speech: seconds of the segment after which its words were said by the speaker."""
+
+
+Progress = Callable[[float, str], None]
+"""How far loading is, in [0, 1], and what is being done, in a few words. Called from the loading thread."""
 
 
 class Recognition(Protocol):
-    """One segment of speech while it is being heard. Use: push* (interim)* then finish or cancel, once."""
+    """One segment of speech while it is being heard and interpreted.
+
+    Use: push*, want*, interim* in any order, then finish or cancel, once. Iterators are stepped one at a time, in the
+    order in which they were made.
+    """
 
     def push(self, pcm: Pcm) -> None:
         """Hand over the next samples at SPEECH_RATE, any number. Never blocks: overload is dropped and counted."""
 
-    def interim(self) -> str | None:
-        """The newest hypothesis of all so far, or None if it has not changed since the last call. Never blocks."""
+    def want(self, targets: Sequence[str]) -> None:
+        """The languages, besides the speaker's, in which somebody listens now. Never blocks. What is no longer wanted
+        when its turn comes is not computed."""
 
-    def finish(self) -> Transcript:
-        """The final words; an empty text means nothing was understood. Blocks. Raises EngineFailed."""
+    def interim(self) -> Iterator[Rendering] | None:
+        """Ask for the newest hypothesis of all so far: in the speaker's language, then in those wanted. None if there
+        is nothing new yet. Never blocks; `next()` does, and raises EngineError. May end at once: `finish` overtook it."""
+
+    def finish(self) -> Iterator[Rendering]:
+        """The final words: in the speaker's language first, then in each wanted language as soon as it is ready, with
+        speech. Nothing at all when nothing was understood. Never blocks; `next()` does, and raises EngineError."""
 
     def cancel(self) -> None:
-        """Forget the segment. Idempotent, allowed after finish."""
+        """Forget the segment; what waits of it is not computed. Idempotent, allowed after finish."""
 
 
 class Translator(Protocol):
@@ -106,7 +130,7 @@ class Translator(Protocol):
     """A sentence for people: what this engine can and cannot do. Empty when nothing needs saying."""
     languages: Sequence[Language]
 
-    def load(self) -> None:
+    def load(self, progress: Progress) -> None:
         """Make ready; blocks for seconds (minutes for a large model). Raises EngineError."""
 
     def route(self, source: str, target: str) -> tuple[str, ...] | None:
@@ -115,17 +139,22 @@ class Translator(Protocol):
     def prepare(self, source: str, target: str) -> None:
         """Warm the way from source to target so that the first sentence is not slower than the second. Blocks."""
 
-    def hear(self, speaker: str, source: str) -> Recognition:
-        """Begin a segment of this speaker (any stable key) in `source`. Never blocks. Raises EngineBusy."""
+    def hear(self, speaker: str, source: str, room: str = "", simultaneous: bool = True) -> Recognition:
+        """Begin a segment of this speaker in this room (any stable keys) in `source`. Never blocks. Raises EngineBusy.
+
+        `simultaneous`: settled clauses may be spoken before the segment ends, where the engine can."""
 
     def render(self, transcript: Transcript, targets: Sequence[str], speech: bool) -> Iterator[Rendering]:
-        """Translate into all targets, one call: each Rendering is yielded as soon as it is ready. `next()` blocks.
+        """Translate typed text into all targets, one call: each is yielded as soon as it is ready. `next()` blocks.
 
         The transcript's own language among the targets is yielded untranslated (spoken if asked for). A target without
         a route is left out. Raises EngineFailed."""
 
     def speak(self, text: str, language: str) -> Speech:
         """Say the text. Blocks. Raises EngineFailed, or ValueError if the language has no voice."""
+
+    def counters(self) -> Mapping[str, float]:
+        """What was done, dropped and failed so far, by snake_case names; for operators. Never blocks."""
 
     def close(self) -> None:
         """Free everything. Blocks for a moment. Idempotent."""
