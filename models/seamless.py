@@ -1,0 +1,260 @@
+"""SeamlessM4T-v2 behind `base.Translator`: every language of every room from one model, simultaneously.
+
+While somebody speaks, all they said so far in this segment is translated anew about once a second; what AlignAtt finds
+settled is committed, and clause by clause spoken. The weights are Meta's, for non-commercial use (CC-BY-NC 4.0).
+"""
+
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from models.base import (
+    SPEECH_RATE,
+    EngineError,
+    EngineFailed,
+    Language,
+    Pcm,
+    Progress,
+    Recognition,
+    Rendering,
+    Speech,
+    Transcript,
+)
+from models.languages import LANGUAGES
+from models.seamless_worker import Voice, Work, Worker
+from models.weights import SEAMLESS, locate
+
+FIRST_PASS, NEXT_PASS = 1.2, 0.8
+"""Seconds of audio before a segment is translated for the first time, and between two times: a sooner look costs a pass
+and rarely settles a word more."""
+
+SHORTEST = 0.2
+"""Seconds: of less than two frames of features the model makes no numbers."""
+
+SILENCE = 10 ** (-60 / 20)
+"""Root mean square below which nobody speaks, whatever a speech detector thought."""
+
+LONGEST_SENTENCE = 300
+"""Characters translated in one go; the model learnt sentences."""
+
+
+class SeamlessRecognition:
+    """One segment. Implements `base.Recognition`; the translator makes it."""
+
+    def __init__(self, worker: Worker, source: str, room: str, simultaneous: bool) -> None:
+        self._worker = worker
+        self._source = source
+        self._room = room
+        self._voices: dict[str, Voice] | None = {} if simultaneous else None
+        self._targets: Sequence[str] = ()
+        self._pieces: list[Pcm] = []
+        self._samples = 0
+        self._looked_at = 0
+        self._interim: Work | None = None
+        self._final: Work | None = None
+
+    def push(self, pcm: Pcm) -> None:
+        """Keep the samples. Never blocks."""
+        if self._final is None:
+            self._pieces.append(pcm.astype(np.float32))  # a copy: the caller may use its buffer again
+            self._samples += len(pcm)
+
+    def want(self, targets: Sequence[str]) -> None:
+        """The languages in which somebody listens now."""
+        self._targets = tuple(targets)
+
+    def interim(self) -> Iterator[Rendering] | None:
+        """Translate all so far, if enough is new and the last time is over."""
+        due = self._looked_at + NEXT_PASS * SPEECH_RATE if self._looked_at else FIRST_PASS * SPEECH_RATE
+        if self._final is not None or self._samples < due or (self._interim is not None and not self._interim.done):
+            return None
+        clip = self._clip()
+        if not is_speech(clip):
+            return None
+        self._looked_at = self._samples
+        self._interim = self._work(clip, final=False)
+        self._worker.submit(self._interim, self._room)
+        return self._interim.results()
+
+    def finish(self) -> Iterator[Rendering]:
+        """The last pass, over everything; what was committed stays."""
+        if self._interim is not None:
+            self._worker.cancel(self._interim)
+        clip = self._clip()
+        if not np.isfinite(clip).all():
+            return _failed("The sound holds values that are no numbers: that was not translated.")
+        if not is_speech(clip):
+            return iter(())
+        self._final = self._work(clip, final=True)
+        self._worker.submit(self._final, self._room)
+        return self._final.results()
+
+    def cancel(self) -> None:
+        """What waits is not computed."""
+        for work in (self._interim, self._final):
+            if work is not None:
+                self._worker.cancel(work)
+        self._pieces.clear()
+
+    def _clip(self) -> Pcm:
+        if len(self._pieces) > 1:
+            self._pieces = [np.concatenate(self._pieces)]
+        return self._pieces[0] if self._pieces else np.zeros(0, np.float32)
+
+    def _work(self, clip: Pcm, final: bool) -> Work:
+        speech = final or self._voices is not None
+        return Work(self._source, lambda: self._targets, final, speech, clip=clip, voices=self._voices)
+
+
+class SeamlessTranslator:
+    """Hears, translates, writes and speaks about a hundred languages. Implements `base.Translator`."""
+
+    name = "seamless"
+
+    def __init__(self, model: str = SEAMLESS.repository, device: str | None = None) -> None:
+        """`model`: a folder, or a repository whose files are in the hub's cache. `device`: as PyTorch names it; the
+        first GPU if there is one. Loads nothing yet."""
+        self._wanted = model
+        self._device = device
+        self._worker: Worker | None = None
+        self._lock = threading.Lock()
+        self.languages: Sequence[Language] = [
+            Language(t.code, t.name, t.english, speech_in=t.heard, speech_out=t.speaker is not None, text=t.text)
+            for t in LANGUAGES.values()
+        ]
+        self.notice = (
+            "SeamlessM4T v2 by Meta, for non-commercial use (CC BY-NC 4.0). It makes mistakes: names, numbers and "
+            "negations above all. It does not replace an interpreter."
+        )
+
+    def load(self, progress: Progress) -> None:
+        """Read 9 GB, once. Raises EngineError: files missing or of something else, no memory."""
+        folder = locate(self._wanted, SEAMLESS)
+        with self._lock:
+            if self._worker is None:
+                self._worker = Worker(_load(folder, self._device, progress))
+        written, spoken = self._worker.languages
+        self.languages = [
+            Language(
+                one.code,
+                one.name,
+                one.english,
+                one.speech_in,
+                speech_out=one.speech_out and LANGUAGES[one.code].voice in spoken,
+                text=one.text and LANGUAGES[one.code].seamless in written,
+            )
+            for one in self.languages
+            if not one.text or LANGUAGES[one.code].seamless in written
+        ]
+        progress(0.97, "translating for the first time")
+        for _ in self.render(Transcript("Hello.", "en"), ["en"], speech=True):
+            pass
+        progress(1.0, "")
+
+    def route(self, source: str, target: str) -> tuple[str, ...] | None:
+        """Always direct: whatever is heard or written can be written in every language that has text."""
+        known = {language.code: language for language in self.languages}
+        if source not in known or target not in known:
+            return None
+        return () if known[target].text or source == target else None
+
+    def prepare(self, source: str, target: str) -> None:
+        """Nothing to do: one model knows all."""
+
+    def hear(self, speaker: str, source: str, room: str = "", simultaneous: bool = True) -> Recognition:
+        """Begin a segment. `source` is what it will be written in; the model needs not be told what it hears."""
+        return SeamlessRecognition(self._ready(), source, room or speaker, simultaneous)
+
+    def render(self, transcript: Transcript, targets: Sequence[str], speech: bool) -> Iterator[Rendering]:
+        """Translate typed text sentence by sentence, all of them and all languages in one batch."""
+        source, worker = transcript.language, self._ready()
+        asked = [target for target in dict.fromkeys(targets) if self.route(source, target) is not None]
+        if source in asked:
+            asked.remove(source)
+            yield Rendering(source, transcript.text, speech=self._own(transcript) if speech else None)
+        if not asked:
+            return
+        if source not in LANGUAGES or not LANGUAGES[source].text:
+            raise EngineFailed("This language can be spoken to the interpreter, but not written.")
+        works = [
+            worker.submit(Work(source, lambda: asked, speech=speech, text=sentence), room="")
+            for sentence in sentences(transcript.text)
+        ]
+        texts: dict[str, list[str]] = defaultdict(list)
+        voices: dict[str, list[Pcm]] = defaultdict(list)
+        for work in works:
+            for rendering in work.results():
+                texts[rendering.language].append(rendering.text)
+                if rendering.speech is not None:
+                    voices[rendering.language].append(rendering.speech.pcm)
+        for target, parts in texts.items():
+            pcm = voices.get(target)
+            yield Rendering(target, " ".join(parts), speech=Speech(np.concatenate(pcm), SPEECH_RATE) if pcm else None)
+
+    def speak(self, text: str, language: str) -> Speech:
+        """Say the text as it is. Raises EngineFailed, or ValueError if the language has no voice."""
+        if not any(one.code == language and one.speech_out for one in self.languages):
+            raise ValueError(f"there is no voice for {language!r}")
+        worker = self._ready()
+        works = [
+            worker.submit(Work(language, tuple, text=sentence, verbatim=True), room="") for sentence in sentences(text)
+        ]
+        pieces = [
+            rendering.speech.pcm for work in works for rendering in work.results() if rendering.speech is not None
+        ]
+        return Speech(np.concatenate(pieces) if pieces else np.zeros(0, np.float32), SPEECH_RATE)
+
+    def counters(self) -> Mapping[str, float]:
+        """The scheduler's and the worker's."""
+        return {} if self._worker is None else self._worker.statistics()
+
+    def close(self) -> None:
+        """End the thread. Idempotent."""
+        with self._lock:
+            if self._worker is not None:
+                self._worker.close()
+
+    def _ready(self) -> Worker:
+        if self._worker is None:
+            raise EngineError("The interpreter is still being loaded.")
+        return self._worker
+
+    def _own(self, transcript: Transcript) -> Speech | None:
+        try:
+            return self.speak(transcript.text, transcript.language)
+        except ValueError:
+            return None
+
+
+def is_speech(clip: Pcm) -> bool:
+    """Whether it is worth asking the model: of silence it makes up words."""
+    return len(clip) >= SHORTEST * SPEECH_RATE and float(np.sqrt(np.mean(np.square(clip)))) >= SILENCE
+
+
+def sentences(text: str) -> list[str]:
+    """The text cut at the ends of sentences and lines; what is too long still, at a space."""
+    parts = [part for part in re.split(r"(?<=[.!?…])\s+|(?<=[。！？])|\n+", text) if part.strip()]
+    return [piece for part in parts for piece in _cut(part.strip())]
+
+
+def _cut(sentence: str) -> list[str]:
+    pieces = []
+    while len(sentence) > LONGEST_SENTENCE:
+        at = sentence.rfind(" ", 1, LONGEST_SENTENCE)
+        at = at if at > 0 else LONGEST_SENTENCE
+        pieces.append(sentence[:at].strip())
+        sentence = sentence[at:].strip()
+    return [*pieces, sentence] if sentence else pieces
+
+
+def _failed(message: str) -> Iterator[Rendering]:
+    raise EngineFailed(message)
+    yield  # makes this a generator, so that it fails when it is stepped
+
+
+def _load(folder: Path, device: str | None, progress: Progress) -> "SeamlessModel":
+    ...

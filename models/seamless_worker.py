@@ -1,0 +1,363 @@
+"""The one thread that owns SeamlessM4T-v2: takes batches of all rooms' work from the scheduler and answers each.
+
+Encode every utterance once, decode all languages of all utterances in one batch, then give each row its voice. What
+goes wrong with a batch is tried again one by one, so that a bad utterance fails alone.
+"""
+
+import logging
+import queue
+import threading
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from models.base import SPEECH_RATE, EngineBroken, EngineBusy, EngineError, EngineFailed, Pcm, Rendering, Speech
+from models.commit import align_att, clause_end, whole_words
+from models.languages import LANGUAGES
+from models.scheduler import Job, Kind, Scheduler
+from models.seamless_model import RECEPTIVE, Decoded, Encoded, Row, SeamlessModel, Units
+
+log = logging.getLogger(__name__)
+
+TOKENS_PER_SECOND, TOKENS_AT_LEAST = 8, 16
+"""Nobody says more: a bound on how long the model may go on."""
+
+FRAME_SECONDS = 0.16
+"""Of speech in one encoder frame."""
+
+MAX_COMPRESSION, COMPRESSED_OVERHEAD = 2.4, 60
+"""Text that zlib makes smaller than this repeats itself; a few words (bytes) tell nothing."""
+
+CHARACTERS_PER_SECOND, CHARACTERS_AT_LEAST = 40, 40
+"""Nobody speaks faster in any language, translated or not."""
+
+MARGIN = 4
+"""Encoder frames (of 160 ms) at the end of what was heard that no committed word may be made of (AlignAtt's f)."""
+
+
+@dataclass(slots=True)
+class Voice:
+    """One segment in one language: what of it can no more be changed."""
+
+    committed: tuple[int, ...] = ()
+    """Tokens."""
+    spoken: int = 0
+    """Of those, how many were said."""
+    tail: tuple[int, ...] = ()
+    """The last units that were said, RECEPTIVE of them at most."""
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One utterance and what is asked of it; its answers come in `results`."""
+
+    source: str
+    """BCP-47, as all languages here are; Seamless' codes are looked up where the model is called."""
+    targets: Callable[[], Sequence[str]]
+    """Asked when its turn has come."""
+    final: bool = True
+    speech: bool = True
+    clip: Pcm | None = None
+    """At SPEECH_RATE …"""
+    text: str = ""
+    """… or typed."""
+    verbatim: bool = False
+    """Do not translate: say the text in its own language."""
+    voices: dict[str, Voice] | None = None
+    """Of a segment that is interpreted simultaneously, by language; kept from pass to pass."""
+    cancelled: bool = False
+    answered: set[str] = field(default_factory=set)
+    """Languages."""
+    _answers: "queue.SimpleQueue[Rendering | EngineError | None]" = field(default_factory=queue.SimpleQueue)
+
+    @property
+    def seconds(self) -> float:
+        """Of audio, or what the text would take to say."""
+        return len(self.clip) / SPEECH_RATE if self.clip is not None else 1 + len(self.text) / 15
+
+    def answer(self, rendering: Rendering) -> None:
+        """One language is done."""
+        self.answered.add(rendering.language)
+        self._answers.put(rendering)
+
+    def end(self, error: EngineError | None = None) -> None:
+        """Nothing more comes."""
+        self._answers.put(error)
+
+    def results(self) -> Iterator[Rendering]:
+        """As they come. Blocks; raises what the work ended with."""
+        while (answer := self._answers.get()) is not None:
+            if isinstance(answer, EngineError):
+                raise answer
+            yield answer
+
+
+class Worker:
+    """`submit` from any thread."""
+
+    def __init__(self, model: SeamlessModel) -> None:
+        self._model = model
+        self._scheduler: Scheduler[Work] = Scheduler()
+        self._jobs: dict[int, Job[Work]] = {}  # by id of the work
+        self._changed = threading.Condition()
+        self._closed = False
+        self._broken: EngineBroken | None = None
+        self.counters: Counter[str] = Counter()
+        """passes (decoder batches), rows_decoded, utterances_encoded, failed, alone, hallucinations, seconds_busy."""
+        self._thread = threading.Thread(target=self._run, name="seamless", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work, room: str) -> Work:
+        """Queue it. Never blocks; what cannot be done is answered at once."""
+        job = Job(work, room, Kind.FINAL if work.final else Kind.INTERIM, work.seconds, 1 + len(work.targets()))
+        with self._changed:
+            if self._closed or self._broken:
+                work.end(self._broken or EngineFailed("The interpreter is shutting down."))
+                return work
+            self._jobs[id(work)] = job
+            for dropped in self._scheduler.add(job, time.monotonic()):
+                self._forget(dropped)
+                dropped.tag.end(EngineBusy("The interpreter has too much to do: that was not translated."))
+            self._changed.notify()
+        return work
+
+    def cancel(self, work: Work) -> None:
+        """If it still waits, it ends at once with nothing; if it is being computed, what is left of it is not."""
+        work.cancelled = True
+        with self._changed:
+            job = self._jobs.get(id(work))
+            if job is not None and self._scheduler.cancel(job):
+                self._forget(job)
+                work.end()
+
+    def statistics(self) -> dict[str, float]:
+        """Counters, ours and the scheduler's."""
+        with self._changed:
+            return {**self._scheduler.counters, **self.counters, "waiting": len(self._scheduler)}
+
+    def close(self) -> None:
+        """End the thread after the batch it is at; everything that waits fails. Idempotent."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _forget(self, job: Job[Work]) -> None:
+        self._jobs.pop(id(job.tag), None)
+
+    # the thread
+
+    def _run(self) -> None:
+        while (batch := self._next()) is not None:
+            began = time.monotonic()
+            self._try(batch)
+            self.counters["seconds_busy"] += time.monotonic() - began  # type: ignore[assignment]  # a sum of seconds
+            if self._broken:
+                break
+        with self._changed:
+            failure = self._broken or EngineFailed("The interpreter is shutting down.")
+            for job in self._jobs.values():
+                job.tag.end(failure)
+            self._jobs.clear()
+
+    def _next(self) -> list[Work] | None:
+        with self._changed:
+            while True:
+                for late in self._scheduler.stale(time.monotonic()):
+                    self._forget(late)
+                    late.tag.end()
+                if self._closed:
+                    return None
+                if batch := self._scheduler.take():
+                    for job in batch:
+                        self._forget(job)
+                    return [job.tag for job in batch]
+                self._changed.wait()
+
+    def _try(self, batch: Sequence[Work]) -> None:
+        """Serve a batch; if that fails, each of it alone."""
+        try:
+            self._serve(batch)
+        except Exception as error:  # whatever a network raises is told to those who wait for it
+            if _is_fatal(error):
+                self._broken = EngineBroken(f"The GPU failed and the server must be started anew: {error}")
+                for work in batch:
+                    work.end(self._broken)
+            elif len(batch) > 1:
+                log.warning("a batch of %d failed, going on one by one: %s", len(batch), error)
+                self._release_memory()
+                for work in batch:
+                    self.counters["alone"] += 1
+                    self._try([work])
+            else:
+                log.exception("a segment failed")
+                self._release_memory()
+                self.counters["failed"] += 1
+                batch[0].end(EngineFailed("The interpreter could not translate that."))
+        else:
+            for work in batch:
+                work.end()
+
+    def _release_memory(self) -> None:
+        if self._model.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    # one batch
+
+    def _serve(self, batch: Sequence[Work]) -> None:
+        wanted = [(work, self._languages(work)) for work in batch if not work.cancelled]
+        wanted = [(work, languages) for work, languages in wanted if languages]
+        if not wanted:
+            return
+        encoded = self._encode([work for work, _ in wanted])
+        asked = [
+            (work, language, Row(meaning, LANGUAGES[language].seamless, self._prefix(work, language)))
+            for (work, languages), meaning in zip(wanted, encoded, strict=True)
+            for language in languages
+        ]
+        lines = [line for line in self._lines(asked) if not self._nothing_heard(line)]
+        loud = [line for line in lines if line.work.speech and line.until > line.voice.spoken and self._has_voice(line)]
+        for line in lines:
+            if line not in loud:
+                line.work.answer(self._rendering(line, None))
+        for line, units in zip(loud, self._model.units([line.words for line in loud]), strict=True):
+            if not line.work.cancelled:
+                line.work.answer(self._rendering(line, self._say(line, units)))
+
+    def _languages(self, work: Work) -> list[str]:
+        """What is still to be done: the speaker's own language first, if it can be written."""
+        written = self._model.text_languages
+        own = [work.source] if work.clip is not None or work.verbatim else []
+        asked = dict.fromkeys([*own, *(() if work.verbatim else work.targets())])
+        return [code for code in asked if code not in work.answered and LANGUAGES[code].seamless in written]
+
+    def _prefix(self, work: Work, language: str) -> tuple[int, ...]:
+        if work.verbatim:
+            return self._model.tokenize(work.text)
+        return work.voices[language].committed if work.voices and language in work.voices else ()
+
+    def _encode(self, works: Sequence[Work]) -> list[Encoded]:
+        """Each utterance once, whatever the number of languages."""
+        self.counters["utterances_encoded"] += len(works)
+        clips = [work.clip for work in works if work.clip is not None]
+        spoken = iter(self._model.encode_speech(clips) if clips else [])
+        return [
+            next(spoken)
+            if work.clip is not None
+            else self._model.encode_text([work.text], LANGUAGES[work.source].seamless)[0]
+            for work in works
+        ]
+
+    def _lines(self, asked: Sequence[tuple[Work, str, Row]]) -> list["Line"]:
+        """All rows in one pass of the decoder. What is to be said as it stands needs no search."""
+        words: dict[int, Decoded] = {}
+        for verbatim in (False, True):
+            places = [i for i, (work, _, _) in enumerate(asked) if work.verbatim is verbatim]
+            if not places:
+                continue
+            rows = [asked[i][2] for i in places]
+            if verbatim:
+                done = self._model.read(rows)
+            else:
+                longest = max(asked[i][0].seconds for i in places)
+                done = self._model.decode(rows, TOKENS_AT_LEAST + round(TOKENS_PER_SECOND * longest))
+                self.counters["passes"] += 1
+                self.counters["rows_decoded"] += len(rows)
+            words.update(zip(places, done, strict=True))
+        return [self._settle(*asked[i], words[i]) for i in range(len(asked))]
+
+    def _settle(self, work: Work, language: str, row: Row, words: Decoded) -> "Line":
+        """Decide what of a hypothesis stays, and what of that is said now."""
+        voice = Voice() if work.voices is None else work.voices.setdefault(language, Voice())
+        text = self._model.text(words.tokens)
+        if not work.verbatim and is_hallucination(text, work.seconds):
+            self.counters["hallucinations"] += 1
+            words = words.first(len(voice.committed))
+            text = self._model.text(words.tokens)
+        if work.final:
+            return Line(work, language, words, voice, text, len(text), len(words.tokens))
+        if work.voices is None:
+            return Line(work, language, words, voice, text, 0, 0)
+        pieces, known = self._model.subwords(words.tokens), len(voice.committed)
+        settled = known + align_att(words.attended[known:], len(row.encoded.states), MARGIN)
+        settled = max(known, whole_words(pieces, settled))
+        voice.committed = words.tokens[:settled]
+        committed = _common(text, self._model.text(voice.committed))
+        said = _common(text, self._model.text(words.tokens[: voice.spoken]))
+        end = clause_end(text, committed, said)
+        until = voice.spoken
+        while until < settled and len(self._model.text(words.tokens[: until + 1])) <= end:
+            until += 1
+        return Line(work, language, words, voice, text, committed, until)
+
+    def _nothing_heard(self, line: "Line") -> bool:
+        return not line.text
+
+    def _has_voice(self, line: "Line") -> bool:
+        return line.language != line.work.source or line.work.verbatim
+
+    def _say(self, line: "Line", units: Units) -> Speech | None:
+        """The clause's units, heard by the vocoder in the company of those said before and of those that will probably
+        follow, so that the pieces join."""
+        voice, tongue = line.voice, LANGUAGES[line.language]
+        if tongue.speaker is None or tongue.voice not in self._model.voice_languages:
+            return None
+        begin = units.ends[voice.spoken - 1] if voice.spoken else 0
+        end = units.ends[line.until - 1]
+        new, following = units.units[begin:end], units.units[end : end + RECEPTIVE]
+        pcm = self._model.vocode(
+            (*voice.tail, *new, *following), tongue.voice, tongue.speaker, len(voice.tail), len(following)
+        )
+        voice.tail = (*voice.tail, *new)[-RECEPTIVE:]
+        return Speech(pcm, SPEECH_RATE) if len(pcm) else None
+
+    def _rendering(self, line: "Line", speech: Speech | None) -> Rendering:
+        ends = line.words.attended[line.voice.spoken : line.until]
+        if speech is not None:
+            line.voice.spoken = line.until
+        return Rendering(
+            line.language,
+            line.text,
+            speech=speech,
+            committed=line.committed,
+            source_end=(max(ends) + 1) * FRAME_SECONDS if speech is not None and ends else None,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """What became of a row."""
+
+    work: Work
+    language: str
+    words: Decoded
+    voice: Voice
+    text: str
+    committed: int
+    """Characters."""
+    until: int
+    """Tokens up to which it is said now."""
+
+
+def _common(text: str, beginning: str) -> int:
+    """Characters that both begin with: what follows a token may change how it is written."""
+    return next((i for i, (a, b) in enumerate(zip(text, beginning, strict=False)) if a != b), min(len(text), len(beginning)))
+
+
+def is_hallucination(text: str, seconds: float) -> bool:
+    """Whether a model made this up, as they do of silence and noise: the same words over and over, or more of them than
+    anybody can say. The first bound is Whisper's (Radford et al. 2022, arXiv 2212.04356, §4.5)."""
+    written = text.encode()
+    repeats = len(written) > COMPRESSED_OVERHEAD and len(written) / len(zlib.compress(written)) > MAX_COMPRESSION
+    return repeats or len(text) > CHARACTERS_AT_LEAST + CHARACTERS_PER_SECOND * seconds
+
+
+def _is_fatal(error: Exception) -> bool:
+    """A GPU that failed once answers nothing any more; one that is only full does."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return False
+    return isinstance(error, RuntimeError) and ("CUDA error" in str(error) or "device-side assert" in str(error))
