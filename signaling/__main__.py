@@ -1,4 +1,4 @@
-"""The command line: `dragoman serve`, `dragoman doctor`."""
+"""The command line: `dragoman serve`, `dragoman doctor`, `dragoman fetch-models`."""
 
 import argparse
 import asyncio
@@ -14,6 +14,7 @@ from aiohttp import web
 
 from models.base import EngineError
 from rtc.engine_thread import Engine
+from signaling import fetch_models
 from signaling.engines import TRANSLATORS, build_engine
 from signaling.server import create_app
 from signaling.settings import Settings
@@ -23,6 +24,7 @@ HELP: dict[str, str] = {
     "port": "TCP port of pages and signaling, 0 for any free one [PORT]",
     "translator": "engine that understands, translates and speaks: " + ", ".join(sorted(TRANSLATORS)),
     "recognizers": "utterances the embedded engine can hear at once, about 100 MB each",
+    "seamless_model": "repository or directory with the weights of SeamlessM4T-v2, see dragoman fetch-models",
     "allow_origins": "web origin that may use the API besides our own; repeat for several, * for any",
     "stun_url": "STUN server, e.g. stun:stun.example.org:3478",
     "turn_urls": "TURN server, e.g. turn:turn.example.org:3478?transport=udp; repeat for several",
@@ -73,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
             default = os.environ.get(variable, field.default)
             serve.add_argument(flag, dest=field.name, type=kind, default=default, metavar="X", help=text)
     commands.add_parser("doctor", help="say which parts of the embedded engine are there")
+    fetch_models.add_to(commands)
     return root
 
 
@@ -164,7 +167,13 @@ def doctor() -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the installed command."""
     parsed = parser().parse_args(arguments)
-    return serve(settings_of(parsed)) if parsed.command == "serve" else doctor()
+    match parsed.command:
+        case "serve":
+            return serve(settings_of(parsed))
+        case "fetch-models":
+            return fetch_models.run(parsed)
+        case _:
+            return doctor()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """The composition root: the one file that names engines."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+from models import weights
 from models.base import SpeechDetector, Translator
 from rtc.engine_thread import Engine
 from signaling.settings import Settings
@@ -21,6 +23,16 @@ def _echo(settings: Settings) -> Translator:
 
 TRANSLATORS: dict[str, Callable[[Settings], Translator]] = {"embedded": _embedded, "echo": _echo}
 """By the name that `--translator` takes. Imported when chosen: no engine pays for another's libraries."""
+
+CHECKPOINTS = {"seamless": weights.SEAMLESS, "moshi": weights.MOSHI}
+"""What engines load that does not come with this package, by the engine's name."""
+
+
+def fetch_weights(engine: str, model: str, say: Callable[[str], None]) -> Path:
+    """Bring an engine's checkpoint here from a repository, or check that a directory holds one: where it is.
+
+    Blocks for as long as gigabytes take. Raises EngineError."""
+    return weights.fetch(model, say, checkpoint=CHECKPOINTS[engine])
 
 
 def _new_detector() -> SpeechDetector:

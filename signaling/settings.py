@@ -14,6 +14,8 @@ class Settings:
     """Name of the engine, see `signaling/engines.py`."""
     recognizers: int = 2
     """Utterances the embedded engine can hear at once; each costs a process of about 100 MB."""
+    seamless_model: str = "facebook/seamless-m4t-v2-large"
+    """Repository of the hub, or a directory, with the weights of SeamlessM4T-v2."""
 
     allow_origins: tuple[str, ...] = ()
     """Web origins, besides our own, that may use the API and the WebSocket; `*` is any."""

@@ -23,6 +23,7 @@ HOMES = {
     "onnxruntime": "models",
     "torch": "models",
     "transformers": "models",
+    "huggingface_hub": "models",
     "moshi": "models",
 }
 """Each third-party library has one home."""
