@@ -1,7 +1,7 @@
 """Voices that read sentences aloud, some of them saying when each word ended.
 
-Needs `flite` and `espeak-ng`. Every recording is at 16 kHz, begins and ends with a little silence of its own length, and
-has a little noise, as a microphone does.
+Needs `flite` and `espeak-ng`. Every recording is at 16 kHz, begins and ends with a little silence, never the
+same, and has a little noise, as a microphone does.
 """
 
 import io

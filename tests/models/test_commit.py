@@ -1,5 +1,7 @@
 """What is committed of a growing translation only grows, in whole words, and is said in clauses."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,7 +40,7 @@ def test_agreement_is_the_same_both_ways_and_the_longest(one: list[int], other: 
 
 @given(st.lists(TOKENS, min_size=3, max_size=6))
 def test_three_that_agree_settle_no_more_than_two(hypotheses: list[list[int]]) -> None:
-    pairs = [local_agreement(one, other) for one, other in zip(hypotheses, hypotheses[1:], strict=False)]
+    pairs = [local_agreement(one, other) for one, other in pairwise(hypotheses)]
     assert min(pairs[-2:]) <= pairs[-1]
 
 
