@@ -1,0 +1,142 @@
+"""A small SeamlessM4T-v2, new and untrained, in the real one's layout: a tokenizer, a model, and the folder they go to.
+
+What is trained of it (`train_seamless.py`) is the speech encoder and the text decoder. The text encoder, the unit model
+and the vocoder are random, but such that they run: units and durations are in range, the voice is noise.
+"""
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import sentencepiece
+import torch
+from transformers import (
+    SeamlessM4TFeatureExtractor,
+    SeamlessM4TProcessor,
+    SeamlessM4TTokenizer,
+    SeamlessM4Tv2Config,
+    SeamlessM4Tv2Model,
+)
+
+from tests.bench.grammar import LANGUAGES
+
+PIECES = 200
+"""Few enough that some words are of several pieces, as in the real model."""
+
+UNITS = 60
+UNIT_OFFSET = 4
+"""Units below it are special: the vocoder has no sound for them."""
+
+UNITS_A_CHARACTER = 1.2
+FRAMES_A_UNIT = 0.7
+"""As the duration predictors say it, in log(1 + count): about 2 and 1."""
+
+
+def tokenizer(texts: Iterable[str], folder: Path) -> SeamlessM4TTokenizer:
+    """Byte-pair pieces of `texts`, and a token for each language. Works in `folder`."""
+    corpus = folder / "corpus.txt"
+    corpus.write_text("\n".join(texts), "utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(corpus),
+        model_prefix=str(folder / "sentencepiece.bpe"),
+        model_type="bpe",
+        vocab_size=PIECES,
+        character_coverage=1.0,
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=-1,
+        minloglevel=2,
+    )
+    # A folder with sentencepiece.bpe.model in it is what transformers converts to its fast tokenizer.
+    return SeamlessM4TTokenizer.from_pretrained(folder, additional_special_tokens=[f"__{code}__" for code in LANGUAGES])
+
+
+def build(
+    texts: Iterable[str], hidden: int = 128, conformers: int = 4
+) -> tuple[SeamlessM4TProcessor, SeamlessM4Tv2Model]:
+    """The pair, new. Seed torch first."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = tokenizer(texts, Path(folder))
+    model = SeamlessM4Tv2Model(configuration(len(words), len(_characters(words)), hidden, conformers)).eval()
+    _make_harmless(model)
+    _configure_generation(model, words)
+    return SeamlessM4TProcessor(SeamlessM4TFeatureExtractor(), words), model
+
+
+def save(processor: SeamlessM4TProcessor, model: SeamlessM4Tv2Model, folder: Path) -> None:
+    """In the real layout: what `AutoProcessor` and `SeamlessM4Tv2Model.from_pretrained` read."""
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def configuration(pieces: int, characters: int, hidden: int, conformers: int) -> SeamlessM4Tv2Config:
+    """Sizes. What is not named is as in the real model: strides, kernels, chunks, relative positions."""
+    return SeamlessM4Tv2Config(
+        vocab_size=pieces,
+        hidden_size=hidden,
+        speech_encoder_layers=conformers,
+        speech_encoder_attention_heads=4,
+        speech_encoder_intermediate_size=3 * hidden,
+        speech_encoder_dropout=0.05,
+        speech_encoder_layerdrop=0.0,
+        adaptor_dropout=0.05,
+        decoder_layers=2,
+        decoder_attention_heads=4,
+        decoder_ffn_dim=2 * hidden,
+        decoder_layerdrop=0.0,
+        dropout=0.1,
+        encoder_layers=1,
+        encoder_attention_heads=4,
+        encoder_ffn_dim=hidden,
+        encoder_layerdrop=0.0,
+        char_vocab_size=characters + UNIT_OFFSET,
+        t2u_vocab_size=UNIT_OFFSET + UNITS,
+        t2u_encoder_layers=1,
+        t2u_encoder_attention_heads=4,
+        t2u_encoder_ffn_dim=hidden,
+        t2u_decoder_layers=1,
+        t2u_decoder_attention_heads=4,
+        t2u_decoder_ffn_dim=hidden,
+        t2u_variance_predictor_embed_dim=hidden,
+        t2u_variance_predictor_hidden_dim=hidden // 2,
+        unit_hifi_gan_vocab_size=UNITS,
+        unit_embed_dim=hidden,
+        vocoder_offset=UNIT_OFFSET,
+        vocoder_num_langs=len(LANGUAGES),
+        vocoder_num_spkrs=4,
+        lang_embed_dim=8,
+        spkr_embed_dim=8,
+        upsample_initial_channel=32,
+        max_position_embeddings=1024,
+        t2u_max_position_embeddings=2048,
+    )
+
+
+def _characters(words: SeamlessM4TTokenizer) -> list[str]:
+    return sorted({mark for piece in range(len(words)) for mark in words.convert_ids_to_tokens(piece)})
+
+
+@torch.no_grad()
+def _make_harmless(model: SeamlessM4Tv2Model) -> None:
+    # A special unit would be a negative index in the vocoder. Its logit is now 0, and some other's is always above.
+    model.t2u_model.model.decoder.embed_tokens.weight[:UNIT_OFFSET] = 0
+    for predictor, bias in (
+        (model.t2u_model.model.decoder.duration_predictor, UNITS_A_CHARACTER),
+        (model.vocoder.dur_predictor, FRAMES_A_UNIT),
+    ):
+        weight = predictor.proj.weight
+        weight.mul_(0.3 / weight.norm() / weight.shape[1] ** 0.5)  # at most 0.3 more or less than the bias
+        predictor.proj.bias.fill_(bias)
+
+
+def _configure_generation(model: SeamlessM4Tv2Model, words: SeamlessM4TTokenizer) -> None:
+    settings = model.generation_config
+    settings.text_decoder_lang_to_code_id = {code: words.convert_tokens_to_ids(f"__{code}__") for code in LANGUAGES}
+    settings.t2u_lang_code_to_id = {code: UNIT_OFFSET + UNITS + at for at, code in enumerate(LANGUAGES)}
+    settings.vocoder_lang_code_to_id = {code: at for at, code in enumerate(LANGUAGES)}
+    settings.id_to_text = {str(piece): words.convert_ids_to_tokens(piece) for piece in range(len(words))}
+    special = ("<pad>", "<unk>", "<s>", "</s>")
+    settings.char_to_id = {mark: at for at, mark in enumerate((*special, *_characters(words)))}
+    settings.max_new_tokens = 256
+    settings._from_model_config = False  # or transformers 5 drops the tables above when it reads them back
