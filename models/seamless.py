@@ -5,12 +5,12 @@ settled is committed, and clause by clause spoken. The weights are Meta's, for n
 """
 
 import re
-import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from models.base import (
     SPEECH_RATE,
@@ -25,6 +25,7 @@ from models.base import (
     Transcript,
 )
 from models.languages import LANGUAGES
+from models.seamless_model import SeamlessModel
 from models.seamless_worker import Voice, Work, Worker
 from models.weights import SEAMLESS, locate
 
@@ -40,6 +41,12 @@ SILENCE = 10 ** (-60 / 20)
 
 LONGEST_SENTENCE = 300
 """Characters translated in one go; the model learnt sentences."""
+
+BLOCK = 64 << 20
+"""Bytes between two reports of progress."""
+
+READING, BUILDING = 0.7, 0.97
+"""How far loading is when the weights are read, and when they are where they are used."""
 
 
 class SeamlessRecognition:
@@ -121,7 +128,6 @@ class SeamlessTranslator:
         self._wanted = model
         self._device = device
         self._worker: Worker | None = None
-        self._lock = threading.Lock()
         self.languages: Sequence[Language] = [
             Language(t.code, t.name, t.english, speech_in=t.heard, speech_out=t.speaker is not None, text=t.text)
             for t in LANGUAGES.values()
@@ -133,10 +139,10 @@ class SeamlessTranslator:
 
     def load(self, progress: Progress) -> None:
         """Read 9 GB, once. Raises EngineError: files missing or of something else, no memory."""
-        folder = locate(self._wanted, SEAMLESS)
-        with self._lock:
-            if self._worker is None:
-                self._worker = Worker(_load(folder, self._device, progress))
+        folder = locate(self._wanted)
+        read_ahead(folder, progress)
+        progress(READING, "putting the model together")
+        self._worker = Worker(_model(folder, self._device))
         written, spoken = self._worker.languages
         self.languages = [
             Language(
@@ -150,7 +156,7 @@ class SeamlessTranslator:
             for one in self.languages
             if not one.text or LANGUAGES[one.code].seamless in written
         ]
-        progress(0.97, "translating for the first time")
+        progress(BUILDING, "translating for the first time")
         for _ in self.render(Transcript("Hello.", "en"), ["en"], speech=True):
             pass
         progress(1.0, "")
@@ -214,9 +220,8 @@ class SeamlessTranslator:
 
     def close(self) -> None:
         """End the thread. Idempotent."""
-        with self._lock:
-            if self._worker is not None:
-                self._worker.close()
+        if self._worker is not None:
+            self._worker.close()
 
     def _ready(self) -> Worker:
         if self._worker is None:
@@ -256,5 +261,22 @@ def _failed(message: str) -> Iterator[Rendering]:
     yield  # makes this a generator, so that it fails when it is stepped
 
 
-def _load(folder: Path, device: str | None, progress: Progress) -> "SeamlessModel":
-    ...
+def read_ahead(folder: Path, progress: Progress) -> None:
+    """Bring the weights into the page cache: this is what takes long, and here we can say how far it is."""
+    files = sorted(folder.glob("*.safetensors"))
+    size, read = sum(path.stat().st_size for path in files), 0
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(BLOCK):
+                read += len(block)
+                progress(READING * read / size, f"reading weights, {read / 1e9:.1f} of {size / 1e9:.1f} GB")
+
+
+def _model(folder: Path, device: str | None) -> SeamlessModel:
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return SeamlessModel(folder, device)
+    except torch.OutOfMemoryError as error:
+        raise EngineError(f"The model does not fit into the GPU's memory (5 GB in bfloat16): {error}") from error
+    except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+        raise EngineError(f"The model in {folder} cannot be loaded: {error}") from error

@@ -20,6 +20,7 @@ from transformers import (
     AutoTokenizer,
     GenerationMixin,
     LogitsProcessor,
+    LogitsProcessorList,
     SeamlessM4TFeatureExtractor,
     SeamlessM4Tv2Model,
 )
@@ -31,7 +32,7 @@ UNIT_SAMPLES = 320
 """Samples at SPEECH_RATE of one frame of the vocoder (20 ms); most units last one frame."""
 
 RECEPTIVE = 20
-"""Units on either side that the vocoder hears: with so many in front and behind a piece equals its part of the whole."""
+"""Units on either side that the vocoder hears: with so many before and after, a piece equals its part of the whole."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +89,8 @@ class SeamlessModel:
         dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self._extractor: Any = SeamlessM4TFeatureExtractor.from_pretrained(folder)
-        self._model: Any = SeamlessM4Tv2Model.from_pretrained(folder, dtype=dtype).to(self.device).eval()
+        self._model = _network(folder, dtype)
+        self._model.to(self.device).eval()
         self._model.vocoder.float()  # 42 million parameters; its sums of many small samples want the precision
         # Our masks are the encoder's, for speech and for text: the model must not sub-sample them once more.
         self._model.set_modality("text")
@@ -158,8 +160,8 @@ class SeamlessModel:
             # One pass for what all rows have; the rest of the longer prefixes is forced token by token, since rows of
             # unequal length would need padding on the left, which gives them other positions than they have alone.
             decoder_input_ids=torch.tensor([tokens[:common] for tokens in forced], device=self.device),
-            logits_processor=[_Forced(forced)] if any(len(tokens) > common for tokens in forced) else [],
-            max_new_tokens=max_tokens + max(len(tokens) for tokens in forced) - common,
+            logits_processor=LogitsProcessorList([_Forced(forced)] if max(map(len, forced)) > common else []),
+            max_new_tokens=max_tokens + max(map(len, forced)) - common,
             num_beams=1,
             do_sample=False,
         )
@@ -183,7 +185,7 @@ class SeamlessModel:
         return [self._subwords[token] for token in tokens]
 
     def _read(self, rows: Sequence[Row], words: Sequence[tuple[int, ...]]) -> list[Decoded]:
-        """One pass over finished sentences: the states that speech is made of, and what was listened to for each word."""
+        """One pass over finished sentences: the states that speech is made of, and what was heard at each word."""
         start, pad = self._model.config.decoder_start_token_id, self._generation.pad_token_id
         sentences = [(start, self._language(row.language), *tokens) for row, tokens in zip(rows, words, strict=True)]
         states, mask = self._batch(rows)
@@ -205,11 +207,13 @@ class SeamlessModel:
         i + 1. Shape [rows, positions]."""
         heads = self._model.config.decoder_attention_heads
         queries, keys = (
-            tap.value.unflatten(-1, (heads, -1)).transpose(1, 2).float() for tap in (self._queries, self._keys)
+            tap.value.view(*tap.value.shape[:2], heads, -1).transpose(1, 2).float()
+            for tap in (self._queries, self._keys)
         )
         weights = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
         weights = weights.masked_fill(~mask[:, None, None, :].bool(), -torch.inf).softmax(-1)
-        return weights.mean(1).argmax(-1)
+        frames: torch.Tensor = weights.mean(1).argmax(-1)
+        return frames
 
     def _batch(self, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
         """Encoder states [rows, frames, width] and their mask [rows, frames]."""
@@ -262,7 +266,9 @@ class SeamlessModel:
         durations = torch.clamp(torch.round(torch.expm1(self._durations.value)).long(), min=1).tolist()
         made = iter(
             _units(row, line, duration, count)
-            for row, line, duration, count in zip(spoken, units.tolist(), durations, counts[:, 1:].tolist(), strict=True)
+            for row, line, duration, count in zip(
+                spoken, units.tolist(), durations, counts[:, 1:].tolist(), strict=True
+            )
         )
         return [next(made) if row.tokens else Units((), ()) for row in rows]
 
@@ -294,6 +300,11 @@ def _units(row: Decoded, units: list[int], durations: list[int], counts: list[in
         character += count
         ends.append(end)
     return Units(tuple(units[:end]), tuple(ends))
+
+
+def _network(folder: Path, dtype: torch.dtype) -> Any:
+    """As what it is typed to us: transformers' annotations do not know what a checkpoint brings along."""
+    return SeamlessM4Tv2Model.from_pretrained(folder, dtype=dtype)
 
 
 class _Tap:
@@ -333,7 +344,7 @@ class _PaddingMask:
         return output.masked_fill(~self._mask.bool()[..., None], 0.0)
 
 
-class _Forced(LogitsProcessor):  # type: ignore[misc]  # transformers carries no type of it
+class _Forced(LogitsProcessor):
     """The rest of the prefixes, for rows whose prefix is longer than the one that all rows have."""
 
     def __init__(self, forced: Sequence[tuple[int, ...]]) -> None:

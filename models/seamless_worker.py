@@ -4,6 +4,7 @@ Encode every utterance once, decode all languages of all utterances in one batch
 goes wrong with a batch is tried again one by one, so that a bad utterance fails alone.
 """
 
+import itertools
 import logging
 import queue
 import threading
@@ -70,6 +71,8 @@ class Work:
     voices: dict[str, Voice] | None = None
     """Of a segment that is interpreted simultaneously, by language; kept from pass to pass."""
     cancelled: bool = False
+    done: bool = False
+    """Ended, well or not."""
     answered: set[str] = field(default_factory=set)
     """Languages."""
     _answers: "queue.SimpleQueue[Rendering | EngineError | None]" = field(default_factory=queue.SimpleQueue)
@@ -86,6 +89,7 @@ class Work:
 
     def end(self, error: EngineError | None = None) -> None:
         """Nothing more comes."""
+        self.done = True
         self._answers.put(error)
 
     def results(self) -> Iterator[Rendering]:
@@ -108,6 +112,8 @@ class Worker:
         self._broken: EngineBroken | None = None
         self.counters: Counter[str] = Counter()
         """passes (decoder batches), rows_decoded, utterances_encoded, failed, alone, hallucinations, seconds_busy."""
+        self.languages = frozenset(model.text_languages), frozenset(model.voice_languages)
+        """Seamless' codes of what can be written, and of what can be spoken."""
         self._thread = threading.Thread(target=self._run, name="seamless", daemon=True)
         self._thread.start()
 
@@ -316,7 +322,7 @@ class Worker:
         return Speech(pcm, SPEECH_RATE) if len(pcm) else None
 
     def _rendering(self, line: "Line", speech: Speech | None) -> Rendering:
-        ends = line.words.attended[line.voice.spoken : line.until]
+        ends = () if line.work.final else line.words.attended[line.voice.spoken : line.until]
         if speech is not None:
             line.voice.spoken = line.until
         return Rendering(
@@ -345,7 +351,7 @@ class Line:
 
 def _common(text: str, beginning: str) -> int:
     """Characters that both begin with: what follows a token may change how it is written."""
-    return next((i for i, (a, b) in enumerate(zip(text, beginning, strict=False)) if a != b), min(len(text), len(beginning)))
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(text, beginning, strict=False)))
 
 
 def is_hallucination(text: str, seconds: float) -> bool:

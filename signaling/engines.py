@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from models import weights
-from models.base import SpeechDetector, Translator
+from models.base import EngineError, SpeechDetector, Translator
 from rtc.engine_thread import Engine
 from signaling.settings import Settings
 
@@ -21,7 +21,32 @@ def _echo(settings: Settings) -> Translator:
     return EchoTranslator()
 
 
-TRANSLATORS: dict[str, Callable[[Settings], Translator]] = {"embedded": _embedded, "echo": _echo}
+def _seamless(settings: Settings) -> Translator:
+    try:
+        from models.seamless import SeamlessTranslator
+    except ImportError as error:
+        raise ValueError(f"SeamlessM4T needs `pip install 'dragoman[seamless]'` ({error}).") from error
+    return SeamlessTranslator(settings.seamless_model)
+
+
+def _auto(settings: Settings) -> Translator:
+    """The best that this machine can do: SeamlessM4T where its weights and a GPU are, else the embedded engine."""
+    from models.weights import locate
+
+    try:
+        locate(settings.seamless_model)
+        import torch
+    except (EngineError, ImportError):
+        return _embedded(settings)
+    return _seamless(settings) if torch.cuda.is_available() else _embedded(settings)
+
+
+TRANSLATORS: dict[str, Callable[[Settings], Translator]] = {
+    "auto": _auto,
+    "embedded": _embedded,
+    "seamless": _seamless,
+    "echo": _echo,
+}
 """By the name that `--translator` takes. Imported when chosen: no engine pays for another's libraries."""
 
 CHECKPOINTS = {"seamless": weights.SEAMLESS, "moshi": weights.MOSHI}

@@ -10,7 +10,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8080
     """0: any free one."""
-    translator: str = "embedded"
+    translator: str = "auto"
     """Name of the engine, see `signaling/engines.py`."""
     recognizers: int = 2
     """Utterances the embedded engine can hear at once; each costs a process of about 100 MB."""

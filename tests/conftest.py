@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -78,6 +79,16 @@ async def serve(settings: Settings) -> AsyncIterator[Server]:
     rest = asyncio.all_tasks() - before - {asyncio.current_task()}
     leaked = (await asyncio.wait(rest, timeout=PATIENCE))[1] if rest else rest  # ICE checks take 20 ms to see the end
     assert not leaked, f"tasks outlive the server: {leaked}"
+
+
+@pytest.fixture(scope="session")
+def tiny_seamless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random SeamlessM4T-v2 in the real layout; the test is skipped where PyTorch is not installed."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from tests.models import tiny_seamless
+
+    return tiny_seamless.build(tmp_path_factory.mktemp("seamless"))
 
 
 @pytest.fixture

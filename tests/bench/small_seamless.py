@@ -104,7 +104,7 @@ def configuration(pieces: int, characters: int, hidden: int, conformers: int) ->
         unit_embed_dim=hidden,
         vocoder_offset=UNIT_OFFSET,
         vocoder_num_langs=len(LANGUAGES),
-        vocoder_num_spkrs=4,
+        vocoder_num_spkrs=75,  # as many as the real one: languages name theirs by number
         lang_embed_dim=8,
         spkr_embed_dim=8,
         upsample_initial_channel=32,

@@ -1,0 +1,140 @@
+"""A random SeamlessM4T-v2 in the real one's layout on disk: what it says means nothing, but everything that loads,
+batches and speaks the real weights runs on it. `mid` is a tenth of the real size, for figures on a CPU.
+"""
+
+import random
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+import torch
+from transformers import (
+    SeamlessM4TFeatureExtractor,
+    SeamlessM4TProcessor,
+    SeamlessM4TTokenizer,
+    SeamlessM4Tv2Config,
+    SeamlessM4Tv2Model,
+)
+
+from models.base import SPEECH_RATE, Pcm
+
+SPOKEN = ("eng", "fra", "spa", "deu", "ita", "por", "pol", "jpn", "cmn")
+WRITTEN = (*SPOKEN, "ell", "cmn_Hant")
+"""Greek has no voice, as in the real model; traditional Chinese is read by the voice of `cmn`."""
+
+PIECES = 300
+UNITS, OFFSET = 60, 4
+SPEAKERS = 75
+
+WORDS = (
+    "hello how are you i am fine the weather is nice today what do you want to talk about we are going home",
+    "bonjour comment allez vous je vais bien le temps est beau de quoi voulez vous parler nous rentrons",
+    "hola como estas estoy bien el tiempo es bueno hoy de que quieres hablar ahora vamos a casa",
+    "hallo wie geht es dir mir geht es gut das wetter ist heute gut wir gehen jetzt nach hause",
+)
+
+
+def build(folder: Path, mid: bool = False, seed: int = 0) -> Path:
+    """Write one into `folder`, 2 MB or (`mid`) 850 MB."""
+    torch.manual_seed(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    words = _tokenizer(seed)
+    characters = sorted({mark for piece in range(len(words)) for mark in words.convert_ids_to_tokens(piece)})
+    model = SeamlessM4Tv2Model(_configuration(len(words), len(characters), 512 if mid else 32, 12 if mid else 2)).eval()
+    with torch.no_grad():
+        model.t2u_model.model.decoder.embed_tokens.weight[:OFFSET] = 0  # no control symbol wins against a unit
+        for predictor, bias in (
+            (model.t2u_model.model.decoder.duration_predictor, 1.2),  # in log(1 + n): about two units a character
+            (model.vocoder.dur_predictor, 0.7),  # and one frame a unit
+        ):
+            weight = predictor.proj.weight
+            weight.mul_(0.3 / weight.norm() / weight.shape[1] ** 0.5)
+            predictor.proj.bias.fill_(bias)
+    settings = model.generation_config
+    settings.text_decoder_lang_to_code_id = {code: words.convert_tokens_to_ids(f"__{code}__") for code in WRITTEN}
+    settings.t2u_lang_code_to_id = {code: OFFSET + UNITS + at for at, code in enumerate(SPOKEN)}
+    settings.vocoder_lang_code_to_id = {code: at for at, code in enumerate(SPOKEN)}
+    settings.id_to_text = {str(piece): words.convert_ids_to_tokens(piece) for piece in range(len(words))}
+    settings.char_to_id = {mark: at for at, mark in enumerate(("<pad>", "<unk>", "<s>", "</s>", *characters))}
+    settings.max_new_tokens = 40
+    settings.no_repeat_ngram_size = 2  # random weights go round in circles …
+    settings.exponential_decay_length_penalty = [4, 1.15]  # … and never end; rows end at different steps so
+    settings._from_model_config = False  # or transformers 5 drops the tables above when it reads them back
+    model.save_pretrained(folder)
+    SeamlessM4TProcessor(SeamlessM4TFeatureExtractor(), words).save_pretrained(folder)
+    return folder
+
+
+def _tokenizer(seed: int) -> SeamlessM4TTokenizer:
+    draw = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = Path(folder, "corpus.txt")
+        corpus.write_text(
+            "\n".join(" ".join(draw.choices(line.split(), k=8)) + "." for line in WORDS for _ in range(300)), "utf-8"
+        )
+        sentencepiece.SentencePieceTrainer.train(
+            input=str(corpus),
+            model_prefix=str(Path(folder, "sentencepiece.bpe")),
+            model_type="bpe",
+            vocab_size=PIECES,
+            hard_vocab_limit=False,
+            character_coverage=1.0,
+            unk_id=0,
+            bos_id=1,
+            eos_id=2,
+            pad_id=-1,
+            minloglevel=2,
+        )
+        return SeamlessM4TTokenizer.from_pretrained(
+            folder, additional_special_tokens=[f"__{code}__" for code in WRITTEN]
+        )
+
+
+def _configuration(pieces: int, characters: int, width: int, layers: int) -> SeamlessM4Tv2Config:
+    heads = max(2, width // 64)
+    return SeamlessM4Tv2Config(
+        vocab_size=pieces,
+        hidden_size=width,
+        char_vocab_size=characters + 4,
+        t2u_vocab_size=OFFSET + UNITS,
+        unit_hifi_gan_vocab_size=UNITS,
+        vocoder_offset=OFFSET,
+        vocoder_num_langs=len(SPOKEN),
+        vocoder_num_spkrs=SPEAKERS,
+        encoder_layers=layers,
+        encoder_ffn_dim=4 * width,
+        encoder_attention_heads=heads,
+        decoder_layers=layers,
+        decoder_ffn_dim=4 * width,
+        decoder_attention_heads=heads,
+        speech_encoder_layers=layers,
+        speech_encoder_attention_heads=heads,
+        speech_encoder_intermediate_size=4 * width,
+        t2u_encoder_layers=(layers + 2) // 3,
+        t2u_encoder_ffn_dim=4 * width,
+        t2u_encoder_attention_heads=heads,
+        t2u_decoder_layers=(layers + 2) // 3,
+        t2u_decoder_ffn_dim=4 * width,
+        t2u_decoder_attention_heads=heads,
+        t2u_variance_predictor_embed_dim=width,
+        t2u_variance_predictor_hidden_dim=width // 2,
+        unit_embed_dim=width,
+        lang_embed_dim=8,
+        spkr_embed_dim=8,
+        upsample_initial_channel=width // 2 if width > 64 else width,
+        max_position_embeddings=512,
+        t2u_max_position_embeddings=2048,
+        max_new_tokens=40,
+        initializer_range=0.2 if width < 64 else 0.05,
+    )
+
+
+def noise(seconds: float, seed: int = 0) -> Pcm:
+    """Something that changes as speech does."""
+    draw = np.random.default_rng(seed)
+    time = np.arange(int(SPEECH_RATE * seconds)) / SPEECH_RATE
+    tones = sum(np.sin(2 * np.pi * f * time + draw.uniform(0, 6)) for f in draw.uniform(80, 3000, 6))
+    return (0.05 * tones * (1 + np.sin(2 * np.pi * 2 * time)) + 0.02 * draw.standard_normal(time.size)).astype(
+        np.float32
+    )
