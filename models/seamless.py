@@ -143,6 +143,7 @@ class SeamlessTranslator:
         read_ahead(folder, progress)
         progress(READING, "putting the model together")
         self._worker = Worker(_model(folder, self._device))
+        self._worker.start()
         written, spoken = self._worker.languages
         self.languages = [
             Language(

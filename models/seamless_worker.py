@@ -101,7 +101,7 @@ class Work:
 
 
 class Worker:
-    """`submit` from any thread."""
+    """`submit` from any thread; served from `start` on."""
 
     def __init__(self, model: SeamlessModel) -> None:
         self._model = model
@@ -115,6 +115,9 @@ class Worker:
         self.languages = frozenset(model.text_languages), frozenset(model.voice_languages)
         """Seamless' codes of what can be written, and of what can be spoken."""
         self._thread = threading.Thread(target=self._run, name="seamless", daemon=True)
+
+    def start(self) -> None:
+        """Begin to serve."""
         self._thread.start()
 
     def submit(self, work: Work, room: str) -> Work:
@@ -150,7 +153,8 @@ class Worker:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _forget(self, job: Job[Work]) -> None:
         self._jobs.pop(id(job.tag), None)

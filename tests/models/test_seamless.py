@@ -1,0 +1,363 @@
+"""SeamlessM4T-v2 as rooms use it, on a random checkpoint in the real layout: one pass for all languages, early speech,
+one thread for all rooms, and what happens when something goes wrong."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.base import SPEECH_RATE, EngineBroken, EngineError, EngineFailed, Pcm, Recognition, Rendering, Transcript
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from models.seamless import SeamlessRecognition, SeamlessTranslator, sentences  # noqa: E402  # after the skips
+from models.seamless_model import Encoded, SeamlessModel  # noqa: E402
+from models.seamless_worker import Work, Worker, is_hallucination  # noqa: E402
+from tests.models.tiny_seamless import noise  # noqa: E402
+
+PIECE = SPEECH_RATE // 5
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Such small tensors take longer with two."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_seamless: Path) -> Iterator[SeamlessTranslator]:
+    engine = SeamlessTranslator(str(tiny_seamless), device="cpu")
+    engine.load(lambda done, doing: None)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def model(tiny_seamless: Path) -> SeamlessModel:
+    return SeamlessModel(tiny_seamless, "cpu")
+
+
+def heard(recognition: Recognition, clip: Pcm) -> list[list[Rendering]]:
+    """Speak, look after every piece, finish: the renderings of each look, the final's last."""
+    looks = []
+    for start in range(0, len(clip), PIECE):
+        recognition.push(clip[start : start + PIECE])
+        if (interim := recognition.interim()) is not None:
+            looks.append(list(interim))
+    return [*looks, list(recognition.finish())]
+
+
+def by_language(looks: Sequence[Sequence[Rendering]]) -> dict[str, list[Rendering]]:
+    languages: dict[str, list[Rendering]] = {}
+    for look in looks:
+        for rendering in look:
+            languages.setdefault(rendering.language, []).append(rendering)
+    return languages
+
+
+# loading
+
+
+def test_loading_tells_how_far_it_is_and_offers_what_the_checkpoint_knows(tiny_seamless: Path) -> None:
+    engine = SeamlessTranslator(str(tiny_seamless), device="cpu")
+    assert len(engine.languages) > 90, "until it is loaded, what the real one knows"
+    told: list[tuple[float, str]] = []
+    engine.load(lambda done, doing: told.append((done, doing)))
+    engine.close()
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1][0] == 1.0
+    assert any("reading weights" in doing for _, doing in told)
+    codes = {language.code: language for language in engine.languages}
+    assert codes["es"].speech_out
+    assert codes["el"].text
+    assert not codes["el"].speech_out
+    assert codes["zh-Hant"].speech_out, "read by the Chinese voice"
+    assert not codes["oc"].text, "only understood when spoken"
+    assert "ru" not in codes, "not in this checkpoint"
+
+
+def test_a_folder_without_a_model_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"config\.json"):
+        SeamlessTranslator(str(tmp_path)).load(lambda done, doing: None)
+
+
+def test_before_it_is_loaded_it_says_so() -> None:
+    with pytest.raises(EngineError, match="loaded"):
+        SeamlessTranslator().hear("bob", "en")
+
+
+# typed text
+
+
+def test_text_is_written_in_every_language_and_spoken_where_there_is_a_voice(engine: SeamlessTranslator) -> None:
+    typed = Transcript("hello how are you. the weather is nice", "en")
+    made = {rendering.language: rendering for rendering in engine.render(typed, ["en", "es", "el", "xx"], speech=True)}
+    assert set(made) == {"en", "es", "el"}
+    assert made["en"].text == typed.text
+    assert made["en"].speech is not None
+    assert made["es"].text
+    assert made["es"].speech is not None
+    assert made["el"].text
+    assert made["el"].speech is None
+
+
+def test_a_text_is_said_in_its_own_language(engine: SeamlessTranslator) -> None:
+    short, long = engine.speak("hola", "es"), engine.speak("hola como estas estoy bien", "es")
+    assert short.sample_rate == SPEECH_RATE
+    assert 0 < len(short.pcm) < len(long.pcm)
+    assert np.abs(long.pcm).max() > 0
+    with pytest.raises(ValueError, match="voice"):
+        engine.speak("γεια", "el")
+
+
+@given(st.text(max_size=900))
+def test_no_character_of_a_text_is_lost_when_it_is_cut_into_sentences(text: str) -> None:
+    parts = sentences(text)
+    assert "".join("".join(parts).split()) == "".join(text.split())
+    assert all(part and len(part) <= 300 for part in parts)
+
+
+# segments
+
+
+def test_one_pass_makes_all_languages(engine: SeamlessTranslator) -> None:
+    before = dict(engine.counters())
+    recognition = engine.hear("bob", "en", "room", simultaneous=False)
+    recognition.want(["es", "fr", "de", "el"])
+    recognition.push(noise(3.0))
+    made = list(recognition.finish())
+    after = engine.counters()
+    assert [rendering.language for rendering in made[:1]] == ["en"]
+    assert {rendering.language for rendering in made} == {"en", "es", "fr", "de", "el"}
+    assert {rendering.language for rendering in made if rendering.speech} == {"es", "fr", "de"}
+    assert all(rendering.text for rendering in made)
+    assert after["utterances_encoded"] - before["utterances_encoded"] == 1
+    assert after["passes"] - before["passes"] == 1
+
+
+def test_what_is_committed_stays_and_is_spoken_before_the_segment_ends(engine: SeamlessTranslator) -> None:
+    recognition = engine.hear("bob", "en", "room", simultaneous=True)
+    recognition.want(["es", "el"])
+    looks = heard(recognition, noise(6.0, 1))
+    for language, renderings in by_language(looks).items():
+        committed = ""
+        for rendering in renderings:
+            assert rendering.text.startswith(committed)
+            committed = rendering.text[: rendering.committed]
+        if language == "es":
+            early = [rendering for rendering in renderings[:-1] if rendering.speech is not None]
+            assert early, "nothing was said early"
+            ends = [rendering.source_end for rendering in early]
+            assert all(end is not None and 0 < end <= 6.2 for end in ends)
+        else:
+            assert all(rendering.speech is None for rendering in renderings)
+
+
+def test_pieces_spoken_early_and_the_rest_are_all_of_the_sentence(engine: SeamlessTranslator) -> None:
+    """The samples said in pieces are as many as the words of the final take, but for the lengths that the model gives
+    them anew each time."""
+    recognition = engine.hear("bob", "en", "room", simultaneous=True)
+    recognition.want(["es"])
+    renderings = by_language(heard(recognition, noise(6.0, 1)))["es"]
+    said = sum(len(rendering.speech.pcm) for rendering in renderings if rendering.speech is not None)
+    alone = engine.speak(renderings[-1].text, "es")
+    assert 0.7 < said / len(alone.pcm) < 1.4
+
+
+def test_who_asks_to_wait_for_the_end_hears_nothing_early(engine: SeamlessTranslator) -> None:
+    recognition = engine.hear("bob", "en", "room", simultaneous=False)
+    recognition.want(["es"])
+    *interims, final = heard(recognition, noise(4.0, 1))
+    assert interims, "captions go on"
+    assert all(rendering.speech is None and not rendering.committed for look in interims for rendering in look)
+    assert [rendering.language for rendering in final if rendering.speech] == ["es"]
+
+
+def test_a_language_that_nobody_wants_any_more_is_not_translated(model: SeamlessModel) -> None:
+    worker = Worker(model)
+    recognition = SeamlessRecognition(worker, "en", "room", simultaneous=False)
+    recognition.want(["es", "fr"])
+    recognition.push(noise(2.0))
+    renderings = recognition.finish()
+    recognition.want(["fr"])  # before its turn comes
+    worker.start()
+    assert {rendering.language for rendering in renderings} == {"en", "fr"}
+    worker.close()
+
+
+def test_segments_of_different_rooms_are_one_batch_and_a_cancelled_one_is_not_computed(model: SeamlessModel) -> None:
+    worker = Worker(model)
+    rooms = []
+    for number in range(3):
+        recognition = SeamlessRecognition(worker, "en", f"room {number}", simultaneous=False)
+        recognition.want(["es"])
+        recognition.push(noise(2.0 + number / 4, number))
+        rooms.append((recognition, recognition.finish()))
+    rooms[1][0].cancel()
+    worker.start()
+    assert [[rendering.language for rendering in renderings] for _, renderings in rooms] == [
+        ["en", "es"],
+        [],
+        ["en", "es"],
+    ]
+    statistics = worker.statistics()
+    worker.close()
+    assert statistics["passes"] == 1
+    assert statistics["utterances_encoded"] == 2
+    assert statistics["cancelled"] == 1
+
+
+def test_the_final_overtakes_an_interim_that_waits(model: SeamlessModel) -> None:
+    worker = Worker(model)
+    recognition = SeamlessRecognition(worker, "en", "room", simultaneous=True)
+    recognition.want(["es"])
+    recognition.push(noise(3.0))
+    interim = recognition.interim()
+    assert interim is not None
+    assert recognition.interim() is None, "one at a time"
+    final = recognition.finish()
+    worker.start()
+    assert list(interim) == []
+    assert {rendering.language for rendering in final} == {"en", "es"}
+    worker.close()
+
+
+# what is no speech
+
+
+@pytest.mark.parametrize(
+    "clip", [noise(0.0), noise(0.1), np.zeros(SPEECH_RATE, np.float32)], ids=["nothing", "too short", "silence"]
+)
+def test_of_what_is_no_speech_nothing_is_understood(engine: SeamlessTranslator, clip: Pcm) -> None:
+    recognition = engine.hear("bob", "en")
+    recognition.want(["es"])
+    recognition.push(clip)
+    assert recognition.interim() is None
+    assert list(recognition.finish()) == []
+
+
+def test_much_too_loud_speech_is_translated_all_the_same(engine: SeamlessTranslator) -> None:
+    def words(clip: Pcm) -> list[str]:
+        recognition = engine.hear("bob", "en", simultaneous=False)
+        recognition.want(["es"])
+        recognition.push(clip)
+        return [rendering.text for rendering in recognition.finish()]
+
+    assert words(noise(2.0) * 100) == words(noise(2.0))
+
+
+def test_numbers_that_are_none_are_refused_and_the_next_segment_goes_well(engine: SeamlessTranslator) -> None:
+    broken = noise(2.0)
+    broken[1000] = np.nan
+    recognition = engine.hear("bob", "en")
+    recognition.push(broken)
+    with pytest.raises(EngineFailed, match="no numbers"):
+        list(recognition.finish())
+    recognition = engine.hear("bob", "en")
+    recognition.push(noise(2.0))
+    assert list(recognition.finish())
+
+
+def test_words_made_up_of_noise_are_known_by_their_repetition_or_their_number() -> None:
+    assert is_hallucination("thank you for watching " * 12, 20.0)
+    assert is_hallucination("x" * 130, 1.0)
+    assert not is_hallucination("yes yes yes", 1.0)
+    assert not is_hallucination("The meeting on Tuesday is moved to Thursday, since the room is taken.", 3.0)
+
+
+# failures
+
+
+class Faulty(SeamlessModel):
+    """Fails as told, when it encodes."""
+
+    fault: Callable[[Sequence[Pcm]], None] = staticmethod(lambda clips: None)
+
+    def encode_speech(self, clips: Sequence[Pcm]) -> list[Encoded]:
+        self.fault(clips)
+        return super().encode_speech(clips)
+
+
+@pytest.fixture
+def faulty(tiny_seamless: Path) -> Faulty:
+    return Faulty(tiny_seamless, "cpu")
+
+
+def submitted(worker: Worker, seconds: Sequence[float]) -> list[Work]:
+    return [
+        worker.submit(Work("en", lambda: ["es"], speech=False, clip=noise(length)), f"room {number}")
+        for number, length in enumerate(seconds)
+    ]
+
+
+def outcome(work: Work) -> list[str] | EngineError:
+    try:
+        return [rendering.language for rendering in work.results()]
+    except EngineError as error:
+        return error
+
+
+def test_one_bad_segment_fails_alone(faulty: Faulty) -> None:
+    def fault(clips: Sequence[Pcm]) -> None:
+        if any(len(clip) == 2 * SPEECH_RATE for clip in clips):
+            raise RuntimeError("the test's fault")
+
+    faulty.fault = fault
+    worker = Worker(faulty)
+    works = submitted(worker, [1.5, 2.0, 2.5])
+    worker.start()
+    outcomes = [outcome(work) for work in works]
+    statistics = worker.statistics()
+    worker.close()
+    assert outcomes[0] == outcomes[2] == ["en", "es"]
+    assert isinstance(outcomes[1], EngineFailed)
+    assert statistics["failed"] == 1
+
+
+def test_a_batch_too_large_for_the_memory_is_done_one_by_one(faulty: Faulty) -> None:
+    def fault(clips: Sequence[Pcm]) -> None:
+        if len(clips) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    faulty.fault = fault
+    worker = Worker(faulty)
+    works = submitted(worker, [1.5, 2.0])
+    worker.start()
+    assert [outcome(work) for work in works] == [["en", "es"], ["en", "es"]]
+    assert worker.statistics()["alone"] == 2
+    worker.close()
+
+
+def test_a_gpu_that_lost_its_context_breaks_the_engine_and_all_are_told(faulty: Faulty) -> None:
+    def fault(clips: Sequence[Pcm]) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    faulty.fault = fault
+    worker = Worker(faulty)
+    works = submitted(worker, [1.0, 9.0])
+    worker.start()
+    assert all(isinstance(outcome(work), EngineBroken) for work in works)
+    assert all(isinstance(outcome(work), EngineBroken) for work in submitted(worker, [1.0]))
+    worker.close()
+
+
+def test_closing_answers_those_who_wait(model: SeamlessModel) -> None:
+    worker = Worker(model)
+    (work,) = submitted(worker, [1.0])
+    answers: list[list[str] | EngineError] = []
+    waiting = threading.Thread(target=lambda: answers.append(outcome(work)))
+    waiting.start()
+    worker.close()
+    worker.close()
+    worker.start()
+    waiting.join()
+    assert isinstance(answers[0], EngineFailed)
+    assert isinstance(outcome(submitted(worker, [1.0])[0]), EngineFailed)
