@@ -1,5 +1,6 @@
 """A random SeamlessM4T-v2 in the real one's layout on disk: what it says means nothing, but everything that loads,
-batches and speaks the real weights runs on it. `mid` is a tenth of the real size, for figures on a CPU.
+batches and speaks the real weights runs on it. `MID` is a tenth of the real size, for figures on a CPU; `FULL` is the
+real size, for figures on a GPU.
 """
 
 import random
@@ -23,9 +24,11 @@ SPOKEN = ("eng", "fra", "spa", "deu", "ita", "por", "pol", "jpn", "cmn")
 WRITTEN = (*SPOKEN, "ell", "cmn_Hant")
 """Greek has no voice, as in the real model; traditional Chinese is read by the voice of `cmn`."""
 
+TINY, MID, FULL = (32, 2), (512, 12), (1024, 24)
+"""Width and layers. On disk 2 MB, 0.9 GB and 9.2 GB."""
+
 PIECES = 300
 UNITS, OFFSET = 60, 4
-SPEAKERS = 75
 
 WORDS = (
     "hello how are you i am fine the weather is nice today what do you want to talk about we are going home",
@@ -35,15 +38,18 @@ WORDS = (
 )
 
 
-def build(folder: Path, mid: bool = False, seed: int = 0) -> Path:
-    """Write one into `folder`, 2 MB or (`mid`) 850 MB."""
+def build(folder: Path, size: tuple[int, int] = TINY, seed: int = 0) -> Path:
+    """Write one into `folder`."""
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
     words = _tokenizer(seed)
     characters = sorted({mark for piece in range(len(words)) for mark in words.convert_ids_to_tokens(piece)})
-    model = SeamlessM4Tv2Model(_configuration(len(words), len(characters), 512 if mid else 32, 12 if mid else 2)).eval()
+    configuration = _configuration(len(words), len(characters), *size)
+    model = SeamlessM4Tv2Model(configuration).eval()
     with torch.no_grad():
-        model.t2u_model.model.decoder.embed_tokens.weight[:OFFSET] = 0  # no control symbol wins against a unit
+        units = model.t2u_model.model.decoder.embed_tokens.weight  # tied to the head: what has no sound never wins
+        units[:OFFSET] = 0
+        units[OFFSET + configuration.unit_hifi_gan_vocab_size :] = 0
         for predictor, bias in (
             (model.t2u_model.model.decoder.duration_predictor, 1.2),  # in log(1 + n): about two units a character
             (model.vocoder.dur_predictor, 0.7),  # and one frame a unit
@@ -55,7 +61,10 @@ def build(folder: Path, mid: bool = False, seed: int = 0) -> Path:
     settings.text_decoder_lang_to_code_id = {code: words.convert_tokens_to_ids(f"__{code}__") for code in WRITTEN}
     settings.t2u_lang_code_to_id = {code: OFFSET + UNITS + at for at, code in enumerate(SPOKEN)}
     settings.vocoder_lang_code_to_id = {code: at for at, code in enumerate(SPOKEN)}
-    settings.id_to_text = {str(piece): words.convert_ids_to_tokens(piece) for piece in range(len(words))}
+    settings.id_to_text = {
+        str(piece): words.convert_ids_to_tokens(piece) if piece < len(words) else f"▁w{piece}"
+        for piece in range(configuration.vocab_size)
+    }
     settings.char_to_id = {mark: at for at, mark in enumerate(("<pad>", "<unk>", "<s>", "</s>", *characters))}
     settings.max_new_tokens = 40
     settings.no_repeat_ngram_size = 2  # random weights go round in circles …
@@ -92,6 +101,8 @@ def _tokenizer(seed: int) -> SeamlessM4TTokenizer:
 
 
 def _configuration(pieces: int, characters: int, width: int, layers: int) -> SeamlessM4Tv2Config:
+    if (width, layers) == FULL:
+        return SeamlessM4Tv2Config()
     heads = max(2, width // 64)
     return SeamlessM4Tv2Config(
         vocab_size=pieces,
@@ -101,7 +112,6 @@ def _configuration(pieces: int, characters: int, width: int, layers: int) -> Sea
         unit_hifi_gan_vocab_size=UNITS,
         vocoder_offset=OFFSET,
         vocoder_num_langs=len(SPOKEN),
-        vocoder_num_spkrs=SPEAKERS,
         encoder_layers=layers,
         encoder_ffn_dim=4 * width,
         encoder_attention_heads=heads,
