@@ -115,25 +115,26 @@ def fetch(model: str, say: Say, revision: str | None = None, checkpoint: Checkpo
         return locate(model, revision, checkpoint)
     _assert_repository(model)
     hub = _hub(checkpoint)
+    doubt = f"Is {model} the right repository?"
     try:
-        commit = _fetch_large(hub, model, _revision(model, revision, checkpoint), checkpoint, say)
-        folder = hub.snapshot_download(model, revision=commit, allow_patterns=list(checkpoint.wanted))
+        info = hub.HfApi().model_info(model, revision=_revision(model, revision, checkpoint), files_metadata=True)
+        if checkpoint.model_type and any(file.rfilename == "config.json" for file in info.siblings):
+            config = hub.hf_hub_download(model, "config.json", revision=info.sha)
+            _assert_type(Path(config), checkpoint, doubt)  # before gigabytes of something else come
+        _fetch_large(hub, model, info, checkpoint, say)
+        folder = hub.snapshot_download(model, revision=info.sha, allow_patterns=list(checkpoint.wanted))
     except EngineError:
         raise
     except Exception as error:  # its own and its HTTP client's, of which it has had three
         raise EngineError(_explain(hub, model, error)) from error
-    check(Path(folder), checkpoint, "Run the same command again.")
+    check(Path(folder), checkpoint, doubt)
     return Path(folder)
 
 
 def check(folder: Path, checkpoint: Checkpoint, remedy: str) -> None:
     """Raise EngineError, with the remedy, unless all of a checkpoint is in the folder. Reads headers, not weights."""
-    config = folder / "config.json"
-    if checkpoint.model_type and config.exists():
-        found = _json(config, remedy).get("model_type")
-        if found != checkpoint.model_type:
-            what = f"a model of type {found!r}" if found else "a model of no known type"
-            raise EngineError(f"{folder} holds {what}, not {checkpoint.name} ({checkpoint.model_type!r}).")
+    if checkpoint.model_type and (folder / "config.json").exists():
+        _assert_type(folder / "config.json", checkpoint, remedy)
     for names in checkpoint.needed:
         if not any((folder / name).exists() for name in names):
             raise EngineError(f"{folder} lacks {' or '.join(names)}: {checkpoint.name} is not complete. {remedy}")
@@ -155,6 +156,13 @@ def assert_room(folder: Path, size: int) -> None:
         raise EngineError(
             f"{size / 1e9:.1f} GB are to be fetched into {folder}, which has room for {free / 1e9:.1f} GB."
         )
+
+
+def _assert_type(config: Path, checkpoint: Checkpoint, remedy: str) -> None:
+    found = _json(config, remedy).get("model_type")
+    if found != checkpoint.model_type:
+        what = f"a model of type {found!r}" if found else "a model of no known type"
+        raise EngineError(f"{config.parent} holds {what}, not {checkpoint.name} ({checkpoint.model_type!r}). {remedy}")
 
 
 def _damage(path: Path) -> str | None:
@@ -223,51 +231,63 @@ def _hub(checkpoint: Checkpoint) -> ModuleType:
     return huggingface_hub
 
 
-def _fetch_large(hub: ModuleType, model: str, revision: str, checkpoint: Checkpoint, say: Say) -> str:
-    """Put the large files into the hub's cache, each resumed if it was begun; the commit that they belong to.
+def _fetch_large(hub: ModuleType, model: str, info: Any, checkpoint: Checkpoint, say: Say) -> None:
+    """Put the large files into the hub's cache; each goes on where it was interrupted.
 
     `snapshot_download` alone would do, but that of huggingface_hub 2 begins an interrupted file anew, and one here has
     15 GB (https://github.com/huggingface/huggingface_hub/pull/4228). It takes what lies in `blobs/` under its SHA-256:
     https://huggingface.co/docs/huggingface_hub/guides/manage-cache."""
     utils, file_download = hub.utils, hub.file_download
-    info = hub.HfApi().model_info(model, revision=revision, files_metadata=True)
     cache = Path(hub.constants.HF_HUB_CACHE)
     folder = file_download.repo_folder_name(repo_id=model, repo_type="model")
     blobs = cache / folder / "blobs"
-    files = utils.filter_repo_objects(
-        info.siblings, allow_patterns=list(checkpoint.wanted), key=lambda file: file.rfilename
-    )
-    missing = [
+    wanted = list(checkpoint.wanted)
+    large = [
         file
-        for file in files
+        for file in utils.filter_repo_objects(info.siblings, allow_patterns=wanted, key=lambda file: file.rfilename)
         if file.lfs is not None
-        and not (blobs / file.lfs.sha256).exists()
-        and not isinstance(hub.try_to_load_from_cache(model, file.rfilename, revision=info.sha), str)
     ]
-    partial = {file.rfilename: blobs / f"{file.lfs.sha256}.incomplete" for file in missing}
-    begun = sum(path.stat().st_size for path in partial.values() if path.exists())
-    left = sum(file.lfs.size for file in missing) - begun
+    missing = []
+    for file in large:
+        pointer = hub.try_to_load_from_cache(model, file.rfilename, revision=info.sha)
+        places = [blobs / file.lfs.sha256, *([Path(pointer)] if isinstance(pointer, str) else [])]
+        if not any(_is_whole(place, file.lfs.size) for place in places):
+            missing.append((file, blobs / f"{file.lfs.sha256}.incomplete"))
+    begun = sum(_size(partial) for _, partial in missing)
+    left = sum(file.lfs.size for file, _ in missing) - begun
     assert_room(blobs, left)
     if begun:
         say(f"{begun / 1e9:.1f} GB are here already from last time; {left / 1e9:.1f} GB are left.")
     blobs.mkdir(parents=True, exist_ok=True)
-    for file in missing:
+    for file, partial in missing:
         lock = cache / ".locks" / folder / f"{file.lfs.sha256}.lock"  # the library's own
         lock.parent.mkdir(parents=True, exist_ok=True)
         with utils.WeakFileLock(lock):
             if (blobs / file.lfs.sha256).exists():
-                continue  # another process brought it
-            with partial[file.rfilename].open("ab") as out:
+                continue  # another process brought it meanwhile
+            with partial.open("ab") as out:
+                if out.tell() > file.lfs.size:
+                    out.truncate(0)
                 file_download.http_get(
                     hub.hf_hub_url(model, file.rfilename, revision=info.sha),
                     out,
-                    resume_size=out.tell(),
+                    resume_size=_size(partial),
                     headers=utils.build_hf_headers(),
                     expected_size=file.lfs.size,
                     displayed_filename=file.rfilename,
                 )
-            _admit(partial[file.rfilename], blobs / file.lfs.sha256)
-    return str(info.sha)
+            _admit(partial, blobs / file.lfs.sha256)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _is_whole(path: Path, size: int) -> bool:
+    """Whether the file is there with all its bytes. If with another number of them, it is removed."""
+    if path.exists() and _size(path) != size:
+        path.unlink()
+    return path.exists()
 
 
 def _admit(partial: Path, blob: Path) -> None:

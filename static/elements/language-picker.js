@@ -1,128 +1,138 @@
 import { freshId, h, setText } from '../ui/dom.js';
+import { ChoiceDialog, isText } from './choice-dialog.js';
 
 /** @typedef {import('../ui/languages.js').Languages} Languages */
 /** @typedef {import('../call/protocol.js').Language} Language */
+/** @typedef {import('./choice-dialog.js').Group} Group */
 
 /**
  * @typedef {object} PickerOptions
  * @property {string} label
- * @property {string} testid of the native <select>
+ * @property {string} testid of the button; its `value` is the chosen one
  * @property {Languages} languages
  * @property {string} value
  * @property {[string, (language: Language) => boolean][]} groups headings and who belongs under them; first match wins
  * @property {(language: Language) => string} [mark] a remark behind the name
- * @property {[string, string][]} [extra] options before all languages: value and label
+ * @property {[string, string][]} [extra] choices before all languages: value and label
  * @property {(value: string) => string} [note] a sentence about the choice
- * @property {boolean} [compact] no visible label, no search, short names
+ * @property {boolean} [compact] no visible label, short names
  */
 
-const SEARCH_FROM = 13;
-
-/** Chooses a language: a native <select>, with a search field once the list is long. Fires `change`. */
+/** Chooses a language: a button that says which, and opens a list to search. Fires `change`. */
 export class LanguagePicker extends HTMLElement {
   #options;
-  #select;
+  #value = '';
+  #shown = h('span', { id: freshId('language') });
+  #button;
+  #dialog;
   #note = h('p', { class: 'note', 'aria-live': 'polite' });
-  #count = h('p', { class: 'visually-hidden', 'aria-live': 'polite' });
-  #query = '';
 
   /** @param {PickerOptions} options */
   constructor(options) {
     super();
     this.#options = options;
-    const id = freshId('language');
-    this.#select = h('select', { id, 'data-testid': options.testid, 'aria-label': options.compact && options.label });
-    this.#select.addEventListener('change', () => this.#showNote());
-    this.#fill(options.value);
-    if (options.compact) {
-      this.append(this.#select);
-      return;
-    }
-    this.append(h('label', { for: id }, options.label));
-    if (options.languages.list.length >= SEARCH_FROM) this.append(this.#search(), this.#count);
-    this.append(this.#select, this.#note);
-    this.#showNote();
+    const label = h('label', { id: freshId('label') }, options.label);
+    this.#button = h(
+      'button',
+      {
+        type: 'button',
+        id: freshId('choose'),
+        class: 'choice',
+        'aria-haspopup': 'dialog',
+        'aria-expanded': 'false',
+        'aria-labelledby': `${label.id} ${this.#shown.id}`,
+        'data-testid': options.testid,
+        click: () => this.#open(),
+        keydown: (/** @type {KeyboardEvent} */ event) => this.#press(event),
+      },
+      this.#shown,
+    );
+    label.htmlFor = this.#button.id;
+    label.classList.toggle('visually-hidden', options.compact ?? false);
+    this.#dialog = new ChoiceDialog(options.label, options.testid, (query) => this.#groups(query));
+    this.#dialog.addEventListener('close', () => this.#button.setAttribute('aria-expanded', 'false'));
+    this.#dialog.addEventListener('choose', (event) => this.#choose(/** @type {CustomEvent} */ (event).detail));
+    this.append(label, this.#button, this.#note, this.#dialog);
+    this.value = options.value;
   }
 
   get value() {
-    return this.#select.value;
+    return this.#value;
   }
 
+  /** What is not on the list becomes the list's first. */
   set value(value) {
-    this.#query = '';
-    this.#fill(value);
-    this.#showNote();
+    const choices = this.#groups('').flatMap((group) => group.choices);
+    this.#value = (choices.find((choice) => choice.value === value) ?? choices[0])?.value ?? '';
+    this.#show();
   }
 
-  /** Replaces the options that stand before all languages. @param {[string, string][]} extra */
+  /** Replaces the choices that stand before all languages. @param {[string, string][]} extra */
   setExtra(extra) {
     this.#options.extra = extra;
-    this.#fill(this.value);
-    this.#showNote();
+    this.value = this.#value;
   }
 
-  #search() {
-    const input = h('input', {
-      type: 'search',
-      class: 'search',
-      placeholder: 'Search languages',
-      autocomplete: 'off',
-      'aria-label': `Search: ${this.#options.label}`,
-      change: (event) => event.stopPropagation(),
-    });
-    input.addEventListener('input', () => {
-      this.#query = input.value;
-      const found = this.#fill(this.value);
-      setText(this.#count, `${found} languages match`);
-    });
-    input.addEventListener('keydown', (event) => {
-      if (event.key !== 'Enter') return;
-      event.preventDefault();
-      const first = this.#matching()[0];
-      if (!this.#query || !first) return;
-      input.value = '';
-      this.value = first.code;
-      this.#select.dispatchEvent(new Event('change', { bubbles: true }));
-      this.#select.focus();
-    });
-    return input;
+  /** @param {string} [query] */
+  #open(query) {
+    this.#button.setAttribute('aria-expanded', 'true');
+    this.#dialog.open(this.#button, this.#value, query);
   }
 
-  #matching() {
-    const { languages, groups } = this.#options;
-    return languages.list.filter(
-      (language) => groups.some(([, belongs]) => belongs(language)) && languages.matches(language, this.#query),
-    );
+  /** As on a native select: arrows open it, letters too and are searched for. @param {KeyboardEvent} event */
+  #press(event) {
+    const arrow = event.key === 'ArrowDown' || event.key === 'ArrowUp';
+    if (!arrow && !isText(event)) return;
+    event.preventDefault();
+    event.stopPropagation(); // M is not for the microphone here
+    this.#open(arrow ? '' : event.key);
   }
 
-  /** @param {string} value stays an option even when the search does not match it @returns {number} matches */
-  #fill(value) {
-    const { languages, groups, extra = [], mark, compact } = this.#options;
-    const matching = this.#matching();
-    const current = languages.get(value);
-    const shown = current && !matching.includes(current) ? [current, ...matching] : matching;
-    const left = new Set(shown);
-    const headings = groups.flatMap(([heading, belongs]) => {
-      const members = shown.filter((language) => left.has(language) && belongs(language));
+  /** @param {string} value */
+  #choose(value) {
+    if (value === this.#value) return;
+    this.value = value;
+    this.dispatchEvent(new Event('change', { bubbles: true }));
+  }
+
+  /** @param {string} query @returns {Group[]} none of them empty */
+  #groups(query) {
+    const { languages, groups, extra = [], mark } = this.#options;
+    const special = extra.map(([value, name]) => ({ value, name, rank: languages.rankOf([name], query) }));
+    const left = new Set(languages.list);
+    const named = groups.map(([heading, belongs]) => {
+      const members = languages.list.filter((language) => left.has(language) && belongs(language));
       for (const member of members) left.delete(member);
-      const options = members.map((language) => {
-        const remark = mark?.(language);
-        return h(
-          'option',
-          { value: language.code },
-          (compact ? languages.short(language) : languages.label(language)) + (remark ? ` · ${remark}` : ''),
-        );
-      });
-      return options.length ? [h('optgroup', { label: heading }, ...options)] : [];
+      const choices = members.map((language) => ({
+        value: language.code,
+        name: languages.short(language),
+        lang: language.code,
+        gloss: languages.gloss(language),
+        remark: mark?.(language) ?? '',
+        rank: languages.rank(language, query),
+      }));
+      return { heading, choices };
     });
-    this.#select.replaceChildren(...extra.map(([code, label]) => h('option', { value: code }, label)), ...headings);
-    this.#select.value = value;
-    if (this.#select.selectedIndex < 0) this.#select.selectedIndex = 0;
-    return matching.length;
+    return [{ heading: '', choices: special }, ...named]
+      .map(({ heading, choices }) => ({
+        heading,
+        choices: choices.filter(({ rank }) => rank < Infinity).sort((a, b) => a.rank - b.rank),
+      }))
+      .filter(({ choices }) => choices.length);
   }
 
-  #showNote() {
-    const text = this.#options.note?.(this.value) ?? '';
+  #show() {
+    const { languages, extra = [], note, compact } = this.#options;
+    const language = languages.get(this.#value);
+    const special = extra.find(([value]) => value === this.#value);
+    this.#button.value = this.#value;
+    if (language && !special) {
+      const gloss = compact ? '' : languages.gloss(language);
+      this.#shown.replaceChildren(h('bdi', { lang: language.code }, languages.short(language)), gloss && ` — ${gloss}`);
+    } else {
+      setText(this.#shown, special?.[1] ?? '');
+    }
+    const text = compact ? '' : (note?.(this.#value) ?? '');
     setText(this.#note, text);
     this.#note.hidden = !text;
   }
@@ -161,7 +171,7 @@ export function speaksPicker({ hear, ...options }) {
     extra: sameAs(languages, hear()),
     groups: [
       ['Understood when spoken', (l) => l.speech_in],
-      ['Only typed words are translated', () => true],
+      ['Only typed words are translated', (l) => l.text],
     ],
     note: (value) => languages.speakingNote(value || hear()),
   });

@@ -54,7 +54,11 @@ export class PrejoinScreen extends HTMLElement {
       hear: () => this.#hear.value,
     });
     this.#mic = new MicPicker(microphone, this.#preferences.mic);
-    this.#hear.addEventListener('change', () => this.#speaks.setExtra(sameAs(languages, this.#hear.value)));
+    this.#hear.addEventListener('change', () => {
+      this.#speaks.setExtra(sameAs(languages, this.#hear.value));
+      savePreferences({ language: this.#hear.value });
+    });
+    this.#speaks.addEventListener('change', () => savePreferences({ speaks: this.#speaks.value }));
     this.engine = engine;
     this.room = room;
     this.append(masthead(), this.#about(room), this.#form(), h('aside', {}, new ShareLink(location.href, room.name)));

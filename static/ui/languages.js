@@ -3,11 +3,15 @@
 /** The languages of the engine in use, and what there is to say about each. */
 export class Languages {
   #byCode;
+  /** @type {Map<string, string>} code → name in the browser's language: people search for that too */
+  #local;
 
   /** @param {Language[]} list */
   constructor(list) {
     this.list = [...list].sort((a, b) => a.english.localeCompare(b.english, 'en'));
     this.#byCode = new Map(list.map((language) => [language.code, language]));
+    const names = new Intl.DisplayNames([...navigator.languages], { type: 'language' });
+    this.#local = new Map(list.map(({ code }) => [code, names.of(code) ?? '']));
   }
 
   /** Languages whose speech the engine understands. */
@@ -26,15 +30,18 @@ export class Languages {
     return this.#byCode.get(code ?? '')?.english ?? code ?? '';
   }
 
-  /** @param {Language} language @returns {string} in the language itself */
+  /** @param {Language} language @returns {string} in the language itself, as it stands at a line's beginning */
   short(language) {
-    return capitalised(language.name);
+    // Elsewhere capitals do not exist, or (in Georgian) never begin a word.
+    if (!/^[\p{Script=Latin}\p{Script=Cyrillic}\p{Script=Greek}\p{Script=Armenian}]/u.test(language.name)) {
+      return language.name;
+    }
+    return language.name.slice(0, 1).toLocaleUpperCase(language.code) + language.name.slice(1);
   }
 
-  /** @param {Language} language @returns {string} as a picker shows it */
-  label(language) {
-    const same = language.name.toLocaleLowerCase() === language.english.toLocaleLowerCase();
-    return same ? capitalised(language.name) : `${capitalised(language.name)} — ${language.english}`;
+  /** @param {Language} language @returns {string} its English name, empty where that is its own */
+  gloss({ name, english }) {
+    return name.toLocaleLowerCase() === english.toLocaleLowerCase() ? '' : english;
   }
 
   /** Languages in between on the way from what the engine hears; empty if some way is direct. @param {Language} language */
@@ -77,26 +84,50 @@ export class Languages {
 
   /** The best language for this browser. @returns {string} a code */
   preferred() {
-    const wanted = navigator.languages.map((tag) => tag.split('-')[0]);
-    const found = [...navigator.languages, ...wanted].find((tag) => this.get(tag ?? ''));
-    return found ?? this.list.find(({ speech_out }) => speech_out)?.code ?? this.list[0]?.code ?? 'en';
+    const found = navigator.languages.flatMap(tagsFor).find((tag) => this.get(tag));
+    const fallback = this.get('en') ?? this.list.find(({ speech_out }) => speech_out) ?? this.list[0];
+    return found ?? fallback?.code ?? 'en';
   }
 
-  /** @param {Language} language @param {string} query */
-  matches(language, query) {
+  /** How well a language answers a search by any of its names, or its code. @param {Language} language
+   * @param {string} query @returns {number} 0 is best; Infinity: not at all */
+  rank({ code, name, english }, query) {
+    return this.rankOf([code, name, english, this.#local.get(code) ?? ''], query);
+  }
+
+  /** @param {string[]} texts @param {string} query @returns {number} */
+  rankOf(texts, query) {
     const needle = plain(query);
-    return [language.name, language.english, language.code].some((text) => plain(text).includes(needle));
+    if (!needle) return 0;
+    const ranks = texts.map(plain).map((text) => {
+      if (text === needle) return 0;
+      if (text.startsWith(needle)) return 1;
+      if (text.includes(` ${needle}`)) return 2;
+      return text.includes(needle) ? 3 : Infinity;
+    });
+    return Math.min(...ranks);
   }
 }
 
-/** @param {string} text @returns {string} lower case, no accents */
-function plain(text) {
-  return text.normalize('NFD').replace(/\p{M}/gu, '').toLowerCase().trim();
+/** The tags by which an engine may know a browser's language: `zh-TW` as `zh-Hant`. @param {string} tag
+ * @returns {string[]} best first */
+function tagsFor(tag) {
+  try {
+    const { language, script } = new Intl.Locale(tag).maximize();
+    return [tag, `${language}-${script}`, language === 'no' ? 'nb' : language];
+  } catch {
+    return []; // not a tag at all
+  }
 }
 
-/** @param {string} text */
-function capitalised(text) {
-  return text.slice(0, 1).toLocaleUpperCase() + text.slice(1);
+/** Letters that Unicode does not take apart into a plain one and a mark. */
+const LETTERS = new Map(Object.entries({ ß: 'ss', æ: 'ae', œ: 'oe', ø: 'o', ł: 'l', đ: 'd', ð: 'd', ı: 'i', ə: 'e' }));
+
+/** @param {string} text @returns {string} lower case, no accents, no punctuation */
+function plain(text) {
+  const bare = text.toLowerCase().normalize('NFD').replace(/[\p{M}'’‘ʻʼ]/gu, '');
+  const letters = [...bare].map((letter) => LETTERS.get(letter) ?? letter).join('');
+  return letters.replace(/[^\p{L}\p{N}]+/gu, ' ').trim();
 }
 
 /** @param {string[]} items */

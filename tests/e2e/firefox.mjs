@@ -42,7 +42,8 @@ try {
 
   await page.goto(room);
   await (await appears(by('name-input'))).type(name);
-  await page.select(by('language-select'), language);
+  await page.click(by('language-select'));
+  await (await appears(by('language-select-dialog', ` [data-value=${language}]`))).click();
   await holds((selector) => document.querySelector(selector)?.textContent.startsWith('Say something'), by('mic-status'));
   await page.click(by('join-button'));
   await appears(by('connection-state', '[data-state=connected]'));

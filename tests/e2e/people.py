@@ -85,9 +85,8 @@ class Person:
     @classmethod
     async def arrive(cls, browser: Browser, microphone: bool = True, **options: Any) -> "Person":
         """A new profile, and an empty page in it. Without `microphone` the page may not use it."""
-        context: BrowserContext = await browser.new_context(
-            permissions=["microphone"] if microphone else [], locale="en-GB", **options
-        )
+        options = {"permissions": ["microphone"] if microphone else [], "locale": "en-GB", **options}
+        context: BrowserContext = await browser.new_context(**options)
         context.set_default_timeout(PATIENCE_MS)
         await context.add_init_script(path=WITNESS)
         return cls(await context.new_page())
@@ -115,9 +114,14 @@ class Person:
     async def fill_in(self, name: str, hear: str, speaks: str = "") -> None:
         """Name and languages, before joining; the microphone is open or known to be refused."""
         await self.by("name-input").fill(name)
-        await self.by("language-select").select_option(hear)
-        await self.by("speaks-select").select_option(speaks)
+        await self.choose("language-select", hear)
+        await self.choose("speaks-select", speaks)
         await self.by("mic-status").filter(has_text=re.compile(r"Say something|only listen")).wait_for()
+
+    async def choose(self, testid: str, value: str) -> None:
+        """A language, from one of the pickers."""
+        await self.by(testid).click()
+        await self.by(f"{testid}-dialog").locator(f"[role=option][data-value='{value}']").click()
 
     async def join(self) -> None:
         """From the join button into the call."""

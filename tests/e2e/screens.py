@@ -81,8 +81,9 @@ def get_ready(page: Page, room: str, name: str, hear: str, speaks: str) -> None:
     """The room's prejoin screen, filled in."""
     page.goto(room)
     page.fill(by(page, "name-input"), name)
-    page.select_option(by(page, "language-select"), hear)
-    page.select_option(by(page, "speaks-select"), speaks)
+    for testid, value in (("language-select", hear), ("speaks-select", speaks)):
+        page.click(by(page, testid))
+        page.click(by(page, f"{testid}-dialog", f" [data-value='{value}']"))
 
 
 def join(page: Page) -> None:

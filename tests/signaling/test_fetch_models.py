@@ -129,6 +129,26 @@ def test_a_damaged_part_does_not_stay(hub: Hub, tmp_path: Path) -> None:
     assert_whole(told.stdout.split()[-1])
 
 
+def test_a_shard_that_lost_its_end_is_fetched_again(hub: Hub, tmp_path: Path) -> None:
+    """An engine says so and names the command that mends it, and that does."""
+    folder = fetch(tmp_path, hub.url).stdout.split()[-1]
+    blob = (Path(folder) / SHARD).resolve()
+    blob.write_bytes(FILES[SHARD][:-1])
+    refused = locate(tmp_path, hub.url).stdout
+    assert SHARD in refused and f"{len(FILES[SHARD]) - 1:,} bytes" in refused
+    assert "`dragoman fetch-models --translator seamless`" in refused
+    assert fetch(tmp_path, hub.url).returncode == 0
+    assert_whole(folder)
+
+
+def test_another_model_is_refused_before_its_weights_come(tmp_path: Path) -> None:
+    files = {**FILES, "config.json": b'{"model_type": "whisper"}'}
+    with serving_hub("somebody/whisper", files) as hub:
+        ended = fetch(tmp_path, hub.url, "--seamless-model", "somebody/whisper")
+        assert ended.returncode == 1 and "a model of type 'whisper', not SeamlessM4T v2" in ended.stderr
+        assert not hub.downloads(SHARD)
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables", "said"),
     [
