@@ -44,7 +44,7 @@ def test_simultaneously_each_second_is_spoken_as_soon_as_it_is_whole() -> None:
         mine = [one for one in told if one.language == language]
         settled = [one.text[: one.committed] for one in mine[:-1]]
         assert all(one.text.startswith(before) for at, before in enumerate(settled) for one in mine[at:])
-        assert [one.committed for one in mine] == sorted(one.committed for one in mine[:-1]) + [0]
+        assert [one.committed for one in mine] == [*sorted(one.committed for one in mine[:-1]), 0]
     assert [one.text for one in told if one.language == "es"] == [
         "[es] heard 0.5 s",
         "[es] heard 1 s",

@@ -46,7 +46,7 @@ def test_english_speech_becomes_spanish_speech(engine: Translator, english: str,
 
 @needs_everything
 def test_words_appear_in_every_language_before_the_end_and_without_a_voice(engine: EmbeddedTranslator) -> None:
-    """What is not wanted any more when its turn comes is left out, and so is everything once the finals are asked for."""
+    """What is not wanted any more when its turn comes is left out; so is what the finals overtake."""
     recognition = engine.hear("anna", "en")
     recognition.want(["es", "fr"])
     interims = []
