@@ -73,8 +73,8 @@ class TestLoading:
         finally:
             await client.close()
 
-    async def test_it_can_be_stopped_while_it_loads(self, slow: tuple[Server, Slow]) -> None:
-        """And without progress nothing is promised."""
+    async def test_without_progress_nothing_is_promised(self, slow: tuple[Server, Slow]) -> None:
+        """Not even a guess at how long it takes."""
         server, _ = slow
         answer = await server.get("/readyz")
         assert answer.status == 503 and answer.json() == {"state": "warming", "progress": 0.0, "doing": ""}
