@@ -79,7 +79,7 @@ class House:
         self.announce()
 
     async def _tell_progress(self) -> None:
-        told = ()
+        told = (0.0, "")
         while True:
             await asyncio.sleep(
                 PROGRESS_INTERVAL

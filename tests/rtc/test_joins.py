@@ -96,7 +96,8 @@ def test_pieces_of_one_segment_are_one_sound(lengths: list[int]) -> None:
     assert len(heard) == -(-len(said) // 320) * 320
     assert not heard[len(said) :].any()
     fade = round(FADE * voice.rate)
-    assert np.array_equal(heard[fade : len(said) - fade], said[fade : len(said) - fade])
+    untouched = slice(fade, max(fade, len(said) - fade))
+    assert np.array_equal(heard[untouched], said[untouched])
     assert (np.abs(heard[: len(said)]) <= np.abs(said)).all()
     assert voice.began == list(range(len(lengths))) and voice.begins == 1
 
