@@ -20,6 +20,9 @@ RUN_PACKAGES := espeak-ng apertium apertium-eng-spa apertium-eng-cat apertium-en
 # Speech that the recogniser understands, two browsers, a TURN server; npm for the type checker of the page.
 TEST_PACKAGES := flite iproute2 chromium firefox-esr coturn $(if $(shell command -v npm),,npm)
 
+# The tests' PyTorch; whoever has one already keeps it.
+TORCH := torch==2.13.0
+
 # A media server that ours is compared with.
 PEER_PACKAGES := janus
 
@@ -85,7 +88,12 @@ $(VENV)/run.stamp: pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps 'silero-vad>=6,<7'
 	@touch $@
 
+# PyTorch's own index first: it has a build for CPUs of 200 MB, where PyPI's brings gigabytes of CUDA along.
 $(VENV)/test.stamp: $(VENV)/run.stamp tests/package.json
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[fast,test]'
+	$(VENV)/bin/python -c 'import torch' 2>/dev/null || \
+		$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --retries 0 $(TORCH) \
+			--index-url https://download.pytorch.org/whl/cpu 2>/dev/null || \
+		$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[fast,seamless,test]'
 	npm install --prefix tests --silent --no-audit --no-fund
 	@touch $@
