@@ -54,7 +54,7 @@ async def test_each_hears_and_reads_their_own_language_of_one_pass(warm: Server)
             await person.until(lambda ear=ear: ear.loudness() > 0.5, "the translated voice")  # type: ignore[misc]
         assert giorgos.ear(bob.id, "translation") is None
         await bob.expect("speech.stopped", lambda m: m["variant"] == "original")
-        counted = (await warm.stats())["engine"]
+        counted = (await warm.stats())["engine"]["counters"]
         segments = (await warm.stats())["segments"]
         assert counted["passes"] >= segments
         transcript = (await warm.get(f"/v1/rooms/{room}/transcript?language=el")).json()
