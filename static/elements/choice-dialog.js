@@ -27,7 +27,6 @@ const HEIGHT_PX = 460;
  * Combobox With List Autocomplete"): focus stays in the field, `aria-activedescendant` tells where the arrows are.
  */
 export class ChoiceDialog extends HTMLElement {
-  #label;
   #groupsFor;
   #value = '';
   /** @type {HTMLElement[]} in the order shown */
@@ -46,7 +45,6 @@ export class ChoiceDialog extends HTMLElement {
    */
   constructor(label, testid, groupsFor) {
     super();
-    this.#label = label;
     this.#groupsFor = groupsFor;
     this.#search = h('input', {
       type: 'text',
