@@ -111,7 +111,8 @@ class Recognition(Protocol):
 
     def interim(self) -> Iterator[Rendering] | None:
         """Ask for the newest hypothesis of all so far: in the speaker's language, then in those wanted. None if there
-        is nothing new yet. Never blocks; `next()` does, and raises EngineError. May end at once: `finish` overtook it."""
+        is nothing new yet. Never blocks; `next()` does, and raises EngineError. May end at once, if `finish` overtakes
+        it."""
 
     def finish(self) -> Iterator[Rendering]:
         """The final words: in the speaker's language first, then in each wanted language as soon as it is ready, with

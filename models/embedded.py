@@ -5,19 +5,81 @@ offers what it finds installed: without Apertium it captions English, without es
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from models import espeak
 from models.apertium import Apertium
-from models.base import EngineError, EngineFailed, Language, Recognition, Rendering, Speech, Transcript
+from models.base import (
+    SPEECH_RATE,
+    EngineError,
+    EngineFailed,
+    Language,
+    Pcm,
+    Progress,
+    Recognition,
+    Rendering,
+    Speech,
+    Transcript,
+)
 from models.languages import BY_CODE, TONGUES
 from models.recognizer import LANGUAGE as HEARD
-from models.recognizer import RecognizerPool
+from models.recognizer import PocketSphinxRecognition, RecognizerPool
 
 
 def default_workers() -> int:
     """How many people may speak at the same moment: one for each core, but two at least and four at most."""
     return max(2, min(4, os.cpu_count() or 1))
+
+
+class EmbeddedRecognition:
+    """One segment: its words from a recogniser, other languages by rules. Implements `base.Recognition`."""
+
+    def __init__(self, engine: "EmbeddedTranslator", words: PocketSphinxRecognition) -> None:
+        self._engine = engine
+        self._words = words
+        self._targets: frozenset[str] = frozenset()
+        self._over = False
+
+    def push(self, pcm: Pcm) -> None:
+        """Hand over samples at SPEECH_RATE. Never blocks."""
+        self._words.push(pcm)
+
+    def want(self, targets: Sequence[str]) -> None:
+        """Languages in which somebody listens; each is looked at again when its turn comes."""
+        self._targets = frozenset(targets)
+
+    def interim(self) -> Iterator[Rendering] | None:
+        """The newest words as an unfinished sentence, in text only: nothing of it is settled before the end."""
+        text = self._words.interim()
+        return None if text is None else self._interim(text)
+
+    def _interim(self, text: str) -> Iterator[Rendering]:
+        yield Rendering(HEARD, text)
+        transcript = Transcript(text, HEARD)
+        yield from self._engine.renderings(
+            transcript, sorted(self._targets), False, lambda target: target in self._targets and not self._over
+        )
+
+    def finish(self) -> Iterator[Rendering]:
+        """The final words, which the recogniser begins to work out now."""
+        self._over = True
+        self._words.end()
+        return self._finals()
+
+    def _finals(self) -> Iterator[Rendering]:
+        transcript = self._words.finish()
+        if not transcript.text:
+            return
+        yield Rendering(transcript.language, transcript.text)
+        yield from self._engine.renderings(
+            transcript, sorted(self._targets), True, lambda target: target in self._targets
+        )
+
+    def cancel(self) -> None:
+        """Forget the segment. The recogniser is free at once."""
+        self._over = True
+        self._targets = frozenset()
+        self._words.cancel()
 
 
 class EmbeddedTranslator:
@@ -45,9 +107,11 @@ class EmbeddedTranslator:
         ]
         self.notice = self._describe()
 
-    def load(self) -> None:
+    def load(self, progress: Progress) -> None:
         """Start the recognisers. Blocks for about a second. Raises EngineError if they do not start."""
+        progress(0.0, "starting the recognisers")
         self._pool.load()
+        progress(0.9, "trying the voice")
         if self._speaks:
             self.speak("ready", HEARD)  # so that its program and data are in the page cache
 
@@ -63,17 +127,25 @@ class EmbeddedTranslator:
         if self.route(source, target) is not None:
             self._apertium.prepare(source, target)
 
-    def hear(self, speaker: str, source: str) -> Recognition:
-        """Begin a segment in English. Never blocks. Raises EngineBusy, or EngineError for another language."""
+    def hear(self, speaker: str, source: str, room: str = "", simultaneous: bool = True) -> Recognition:
+        """Begin a segment in English. Never blocks. Raises EngineBusy, or EngineError for another language.
+
+        Rules need the whole sentence: nothing is spoken before the segment ends, `simultaneous` or not."""
         if source != HEARD:
             spoken = BY_CODE[source].english if source in BY_CODE else source
             raise EngineError(f"This engine does not understand spoken {spoken}, only {BY_CODE[HEARD].english}.")
-        return self._pool.hear(speaker)
+        return EmbeddedRecognition(self, self._pool.hear(speaker))
 
     def render(self, transcript: Transcript, targets: Sequence[str], speech: bool) -> Iterator[Rendering]:
         """Each target as soon as it is ready: first the transcript's own language, then direct ones, then the rest.
 
         Text alone takes 2 to 6 ms a target, speech 15 ms more. Raises EngineFailed after the targets that went well."""
+        return self.renderings(transcript, targets, speech, lambda target: True)
+
+    def renderings(
+        self, transcript: Transcript, targets: Sequence[str], speech: bool, is_wanted: Callable[[str], bool]
+    ) -> Iterator[Rendering]:
+        """`render`, but a target is left out that is not wanted any more when its turn comes."""
         source = transcript.language
         routes = {target: self.route(source, target) for target in targets}
         ways = [(target, via) for target, via in routes.items() if via is not None]
@@ -82,6 +154,8 @@ class EmbeddedTranslator:
         known: dict[tuple[str, ...], str] = {(source,): transcript.text}
         failure: EngineFailed | None = None
         for target, via in ways:
+            if not is_wanted(target):
+                continue
             try:
                 path: tuple[str, ...] = (source,)
                 for stop in (*via, target) if target != source else ():
@@ -100,6 +174,14 @@ class EmbeddedTranslator:
         if not self._speaks:
             raise ValueError("espeak-ng is not installed: no language has a voice")
         return espeak.speak(text, language)
+
+    def counters(self) -> Mapping[str, float]:
+        """Of the recognisers: what rules and voices do is counted by who asks for it."""
+        return {
+            "segments": self._pool.segments,
+            "audio_dropped_s": self._pool.dropped / SPEECH_RATE,
+            "recognizers_lost": self._pool.deaths,
+        }
 
     def close(self) -> None:
         """End every program. Idempotent."""

@@ -6,7 +6,6 @@ text and is handed to whichever worker hears that speaker next.
 Measured by tests/bench/wer.py. Source: https://pocketsphinx.readthedocs.io/en/latest/
 """
 
-import itertools
 import json
 import logging
 import threading
@@ -40,7 +39,7 @@ RESTART_DELAY = 1.0
 
 
 class PocketSphinxRecognition:
-    """One segment. Implements `base.Recognition`; the pool makes it."""
+    """The words of one segment; the pool makes it. Use: push* (interim)* end, then finish; or cancel at any time."""
 
     def __init__(self, pool: "RecognizerPool", worker: Worker, segment: Segment) -> None:
         self.dropped = 0
@@ -49,11 +48,11 @@ class PocketSphinxRecognition:
         self._worker = worker
         self._segment = segment
         self._told: str | None = None
-        self._done = False
+        self._ended = self._done = False
 
     def push(self, pcm: Pcm) -> None:
         """Hand over samples at SPEECH_RATE. Never blocks; counts in `dropped` what finds no room."""
-        if self._done or self._segment.failed or not len(pcm):
+        if self._ended or self._done or self._segment.failed or not len(pcm):
             return
         if self._worker.waiting > MAX_WAITING:
             self.dropped += len(pcm)
@@ -69,12 +68,18 @@ class PocketSphinxRecognition:
         self._told = words
         return restore(words, ended=False)
 
+    def end(self) -> None:
+        """Nothing more is pushed: the worker may begin with the final words. Never blocks. Idempotent."""
+        if not (self._ended or self._done):
+            self._ended = True
+            self._worker.send(b"E")
+
     def finish(self) -> Transcript:
         """The final words as a sentence. Blocks for about 20 ms. Raises EngineFailed if the worker died or hangs."""
         if self._done:
             raise EngineFailed("This segment is over.")
+        self.end()
         self._done = True
-        self._worker.send(b"E")
         if not self._segment.over.wait(ANSWER_TIMEOUT):
             self._pool.give_up(self._worker)
         self._pool.release(self._worker, self._segment)
@@ -98,10 +103,11 @@ class RecognizerPool:
         """`size`: how many may speak at the same moment. Each costs 120 MB, and 0.15 of a core while one does."""
         self.dropped = 0
         """Samples dropped in all, because a worker could not keep up."""
+        self.segments = self.deaths = 0
+        """Segments begun; workers that died and were not told to."""
         self._size = size
         self._workers: list[Worker] = []
         self._voices: OrderedDict[str, dict[str, Any]] = OrderedDict()
-        self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         """Notified when a worker has become ready or died, and at close."""
@@ -129,7 +135,8 @@ class RecognizerPool:
             worker = next((one for one in self._workers if one.ready and one.segment is None), None)
             if worker is None:
                 raise EngineBusy("Too many people are speaking at once for this computer.")
-            segment = worker.segment = Segment(next(self._numbers), speaker)
+            self.segments += 1
+            segment = worker.segment = Segment(self.segments, speaker)
             fields = {"segment": segment.number, "voice": self._voices.get(speaker, {})}
         worker.send(b"S", json.dumps(fields).encode())
         return PocketSphinxRecognition(self, worker, segment)
@@ -189,6 +196,7 @@ class RecognizerPool:
                 worker.segment.fail()
             if self._closed:
                 return
+            self.deaths += 1
             logger.warning("recogniser %d ended with code %d and is replaced", worker.process.pid, code)
             if not worker.born:
                 self._failed_starts += 1

@@ -33,20 +33,23 @@ class TranscriptEvent:
     start_ms: int
     end_ms: int
     via: tuple[str, ...] = ()
+    mid: str | None = None
+    """The listener's slot in which it is spoken: of an interim what has settled, of a final the rest …"""
+    rtp_timestamp: int | None = None
+    """… and the RTP time there at which that begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class TranscriptInterim(TranscriptEvent):
     revision: int = 0
     """Grows within a segment."""
+    committed: int = 0
+    """Leading characters (code points) of the text that do not change any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class TranscriptFinal(TranscriptEvent):
-    mid: str | None = None
-    """The listener's slot in which it is spoken …"""
-    rtp_timestamp: int | None = None
-    """… and the RTP time there at which it begins."""
+    """What stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ class LagStages:
     """Milliseconds, in the order in which they pass."""
 
     segment: int
-    """End of speech → the segment is cut."""
+    """End of the phrase → the engine is asked for it: when the segment is cut, or, for a clause that is spoken before
+    that, at the interim in which it had settled."""
     queue: int
     """→ its turn has come."""
     translate: int
@@ -65,6 +69,8 @@ class LagStages:
 
 @dataclass(frozen=True, slots=True)
 class TranslationLag:
+    """Of one phrase, a segment or a clause of it: from when its speaker had said it to its first packet."""
+
     segment_id: str
     participant_id: str
     language: str

@@ -1,7 +1,8 @@
-"""One speaker's way from packets to translated voices: microphone → segments → words → languages → playout.
+"""One speaker's way from packets to translated voices: microphone → segments → words → languages → voices.
 
-Two tasks, owned by the participant's group. `_listen` judges and cuts; `_interpret` makes words and voices of
-segments, finals before interims. The room's ticker sends one packet of each speaking voice every 20 ms.
+Two tasks, owned by the participant's group. `_listen` judges and cuts, and asks for a segment's finals at the cut, so
+that the engine can take them together with others'. `_interpret` tells what the engine makes of segments, one after the
+other, finals before interims: words and voices of a later segment never overtake those of an earlier one.
 """
 
 import asyncio
@@ -13,13 +14,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.base import SPEECH_RATE, VAD_WINDOW, EngineBusy, EngineError, Pcm, Rendering, Transcript
+from models.base import SPEECH_RATE, VAD_WINDOW, EngineBroken, EngineBusy, EngineError, Pcm, Rendering
 from rtc.engine_thread import Engine
 from rtc.events import EngineTrouble
 from rtc.inbound import Inbound
 from rtc.levels import LevelGate
-from rtc.opus import Int16, silence_after, to_int16
-from rtc.playout import VOICE_RATE, Playout, tempo
+from rtc.opus import silence_after
 from rtc.reporting import Reporter, Segment, Spoken
 from rtc.room import Member, Room, new_id
 from rtc.rtp import Packet
@@ -28,6 +28,7 @@ from rtc.slots import StreamKey
 from rtc.stats import Stats
 from rtc.stream import Stream
 from rtc.ticker import Ticker
+from rtc.voices import Sound, Voices
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ BUSY_PATIENCE, BUSY_INTERVAL = 4.0, 0.05
 PRE_ROLL = 16
 """Packets (320 ms) of a quiet microphone kept for when it is heard again."""
 MAX_SEGMENTS = 8
-"""Cut and waiting for words; then the oldest is dropped whole."""
+"""Cut and waiting for words; then the oldest that nobody has begun to tell is dropped whole."""
 
 
 class Interpreter:
@@ -60,17 +61,16 @@ class Interpreter:
         self._speaker = speaker
         self._engine = engine
         self._stats = stats
-        self._ticker = ticker
         self._report = Reporter(room, speaker, stats)
+        self._voices = Voices(room, speaker, stats, ticker, self._report)
         self._settings = settings or SegmenterSettings()
         self._segmenter = Segmenter(self._settings)
         self._detector = engine.new_detector()
         self._before: deque[Pcm] = deque(maxlen=self._settings.pre_roll)
         self._segment: Segment | None = None
         self._utterance_id = ""
-        self._cut: deque[Segment] = deque()
+        self._cut: deque[Segment] = deque()  # the first is being told
         self._work = asyncio.Event()  # for _interpret
-        self._voices: dict[str, Playout[Spoken]] = {}
         self._gate = LevelGate()
         self._heard = False  # the last packet was
         self._quiet: deque[tuple[Packet, float]] = deque(maxlen=PRE_ROLL)  # and when they came
@@ -119,10 +119,20 @@ class Interpreter:
                 tasks.create_task(self._listen())
                 tasks.create_task(self._interpret())
         finally:
-            self._ticker.silence(self._tick)
-            for segment in [*self._cut, *([self._segment] if self._segment else [])]:
+            self._voices.close()
+            for segment in self._segments():
                 if segment.recognition is not None:
                     segment.recognition.cancel()
+
+    def languages_changed(self) -> None:
+        """Somebody came, went or listens in another language: what nobody wants any more is not computed."""
+        for segment in self._segments():
+            if segment.recognition is not None:
+                segment.recognition.want(self._targets(segment))
+
+    def _segments(self) -> list[Segment]:
+        """All that are not over."""
+        return [*self._cut, *([self._segment] if self._segment is not None else [])]
 
     # hear and cut
 
@@ -138,18 +148,11 @@ class Interpreter:
             self._before.append(window)
             if self._segment is not None:
                 self._segment.push(window)
-            self._apply(self._segmenter.push(await self._judge(window)))
+            self._apply(self._segmenter.push(await self._engine.judge(self._detector, window)))
             if self._segment is not None:
                 self._try_to_hear(self._segment)
                 if windows % INTERIM_WINDOWS == 0:
                     self._work.set()
-
-    async def _judge(self, window: Pcm) -> float:
-        try:
-            return await self._engine.run(self._detector.probability, window)
-        except EngineBusy:
-            self._stats.windows_dropped += 1
-            return 0.0
 
     def _apply(self, cuts: list[Cut]) -> None:
         now = asyncio.get_running_loop().time()
@@ -172,23 +175,33 @@ class Interpreter:
 
     def _begin_segment(self, now: float) -> None:
         language = self._speaker.source_language
-        if not any(known.code == language and known.speech_in for known in self._engine.translator.languages):
+        known = any(one.code == language and one.speech_in for one in self._engine.translator.languages)
+        if not known or self._engine.state != "ready":  # of which everybody was told
             return
-        start = self._room.milliseconds(now - len(self._before) * WINDOW_SECONDS)
-        self._segment = Segment(new_id("seg"), self._utterance_id, language, start, held=list(self._before))
+        started_at = now - len(self._before) * WINDOW_SECONDS
+        start_ms = self._room.milliseconds(started_at)
+        held = list(self._before)
+        self._segment = Segment(new_id("seg"), self._utterance_id, language, started_at, start_ms, held=held)
         self._try_to_hear(self._segment)
 
     def _try_to_hear(self, segment: Segment) -> None:
         if segment.recognition is not None or self._engine.state != "ready":
             return
+        simultaneous = self._room.mode == "simultaneous"
         try:
-            recognition = self._engine.translator.hear(self._speaker.id, segment.language)
+            recognition = self._engine.translator.hear(self._speaker.id, segment.language, self._room.id, simultaneous)
         except EngineBusy:
             return  # the windows are held; the next one tries again
+        except EngineBroken as error:
+            self._engine.give_up(error)
+            return
         segment.recognition = recognition
+        recognition.want(self._targets(segment))
         if segment.held:
             recognition.push(np.concatenate(segment.held))
             segment.held.clear()
+        if segment.cut_at is not None:
+            segment.finals = recognition.finish()
 
     def _end_segment(self, now: float, dropped: bool) -> None:
         segment, self._segment = self._segment, None
@@ -197,21 +210,26 @@ class Interpreter:
         segment.ended_at = now - self._segmenter.silence * WINDOW_SECONDS
         segment.end_ms = self._room.milliseconds(segment.ended_at)
         segment.cut_at = now
+        segment.speech = self._segmenter.speech * WINDOW_SECONDS
         if dropped:
             self._abandon(segment)
             return
         self._stats.segments += 1
+        self._stats.speech_seconds += segment.speech
+        if segment.recognition is not None:
+            segment.finals = segment.recognition.finish()
         if len(self._cut) >= MAX_SEGMENTS:
             self._stats.segments_dropped += 1
-            self._abandon(self._cut.popleft())
+            self._abandon(self._cut[1])
+            del self._cut[1]
         self._cut.append(segment)
         self._work.set()
 
     def _abandon(self, segment: Segment) -> None:
-        """The segment has no words."""
+        """The segment has no more words."""
         if segment.recognition is not None:
             segment.recognition.cancel()
-        self._report.nothing(segment)
+        self._report.abandoned(segment)
 
     # words and voices
 
@@ -220,48 +238,48 @@ class Interpreter:
             await self._work.wait()
             self._work.clear()
             while self._cut:
-                await self._finish(self._cut.popleft())
+                await self._finish(self._cut[0])
+                self._cut.popleft()
             if self._segment is not None:
                 await self._look_ahead(self._segment)
 
     async def _look_ahead(self, segment: Segment) -> None:
-        """Tell the newest hypothesis, translated where somebody needs it."""
-        if segment.recognition is None or not (text := segment.recognition.interim()):
+        """Tell the newest hypothesis, in other languages where somebody needs it, and say what of it has settled."""
+        if segment.recognition is None or (renderings := segment.recognition.interim()) is None:
             return
-        segment.interim = text
+        asked_at = asyncio.get_running_loop().time()
         segment.revision += 1
-        now = asyncio.get_running_loop().time()
-        self._report.interim(segment, segment.language, text, now)
-        targets = self._targets(segment)
-        if not targets:
-            return
         try:
-            renderings = self._engine.translator.render(Transcript(text, segment.language), targets, speech=False)
-            async for rendering, _ in self._each(renderings):
-                self._report.interim(segment, rendering.language, rendering.text, now, rendering.via)
+            async for rendering, sound in self._each(renderings):
+                if segment.abandoned:
+                    return
+                # Counted in samples, which come in bursts at times: never later than it was asked for.
+                said_at = min(segment.started_at + (rendering.source_end or 0.0), asked_at)
+                now = asyncio.get_running_loop().time()
+                spoken = Spoken(segment.id, said_at, asked_at, asked_at, now)
+                timestamp = self._voices.say(rendering.language, sound, spoken, now)
+                self._report.interim(segment, rendering, timestamp, now)
         except EngineError as error:
-            log.info("interim of %s not translated: %s", self._speaker.id, error)
+            log.info("interim of %s is lost: %s", self._speaker.id, error)
 
     async def _finish(self, segment: Segment) -> None:
         await self._wait_for_recogniser(segment)
         taken_at = asyncio.get_running_loop().time()
-        if segment.recognition is None:
-            self._lost(
-                segment, "engine_busy", "Too many people speak at once for this engine: that was not understood."
-            )
+        if segment.recognition is None or segment.finals is None or segment.cut_at is None:
+            failed = self._engine.state == "failed"
+            busy = "Too many people speak at once for this engine: that was not understood."
+            self._lost(segment, "engine_failed" if failed else "engine_busy", self._engine.error if failed else busy)
             return
         try:
-            transcript = await self._engine.run(segment.recognition.finish)
-            if not transcript.text:
+            async for rendering, sound in self._each(segment.finals):
+                now = asyncio.get_running_loop().time()
+                spoken = Spoken(segment.id, segment.ended_at, segment.cut_at, taken_at, now)
+                timestamp = self._voices.say(rendering.language, sound, spoken, now)
+                if rendering.language != segment.language:
+                    self._stats.translations[f"{segment.language}>{rendering.language}"] += 1
+                self._report.final(segment, rendering, timestamp, now)
+            if segment.entry is None:
                 self._abandon(segment)
-                return
-            entry = self._report.words(segment, transcript.language, transcript.text)
-            targets = [target for target in self._targets(segment) if target != transcript.language]
-            if targets:
-                renderings = self._engine.translator.render(transcript, targets, speech=True)
-                async for rendering, pcm in self._each(renderings):
-                    entry.translations[rendering.language] = rendering.text
-                    self._deliver(segment, rendering, pcm, taken_at)
         except EngineError as error:
             self._lost(segment, "engine_failed", str(error))
         finally:
@@ -271,59 +289,26 @@ class Interpreter:
         """If all recognisers were busy while the segment was spoken, one may become free in a moment."""
         for _ in range(round(BUSY_PATIENCE / BUSY_INTERVAL)):
             self._try_to_hear(segment)
-            if segment.recognition is not None:
+            if segment.recognition is not None or self._engine.state == "failed":
                 return
             await asyncio.sleep(BUSY_INTERVAL)  # an engine has no way to call back: it knows no event loop
 
     def _targets(self, segment: Segment) -> list[str]:
         route = self._engine.translator.route
-        return [t for t in self._room.targets(self._speaker) if route(segment.language, t) is not None]
+        targets = self._room.targets(self._speaker, segment.language)
+        return [target for target in targets if route(segment.language, target) is not None]
 
-    async def _each(self, renderings: Iterator[Rendering]) -> AsyncIterator[tuple[Rendering, Int16 | None]]:
+    async def _each(self, renderings: Iterator[Rendering]) -> AsyncIterator[tuple[Rendering, Sound | None]]:
         """Step through the engine's answers, one thread call each, voices made ready for the encoder."""
 
-        def step() -> tuple[Rendering, Int16 | None] | None:
+        def step() -> tuple[Rendering, Sound | None] | None:
             rendering = next(renderings, None)
-            if rendering is None:
-                return None
-            if rendering.speech is None:
-                return rendering, None
-            voice = self._voices.get(rendering.language)
-            pace = tempo(voice.backlog) if voice is not None else 1.0
-            return rendering, to_int16(rendering.speech.pcm, rendering.speech.sample_rate, VOICE_RATE, pace)
+            return None if rendering is None else (rendering, self._voices.prepare(rendering))
 
         while (answer := await self._engine.run(step)) is not None:
             yield answer
-
-    def _deliver(self, segment: Segment, rendering: Rendering, pcm: Int16 | None, taken_at: float) -> None:
-        """Words and voice of one language, to those who want it."""
-        now = asyncio.get_running_loop().time()
-        language = rendering.language
-        self._stats.translations[f"{segment.language}>{language}"] += 1
-        timestamp: int | None = None
-        if pcm is not None and len(pcm) and self._room.listeners(language, self._speaker):
-            if language not in self._voices:
-                stream = self._room.stream(StreamKey(self._speaker.id, "translation", language))
-                self._voices[language] = Playout(stream, self._stats)
-            timestamp = self._voices[language].say(Spoken(segment, taken_at, now), pcm, now)
-            self._ticker.play(self._tick)
-        self._report.translation(segment, language, rendering.text, rendering.via, timestamp, now)
 
     def _lost(self, segment: Segment, code: str, message: str) -> None:
         self._stats.segments_dropped += 1
         self._abandon(segment)
         self._speaker.tell(EngineTrouble(code, message))
-
-    # out: packets
-
-    def _tick(self, now: float) -> bool:
-        """One packet of each voice that speaks; False when none has anything more to say."""
-        speaking = False
-        for language, voice in self._voices.items():
-            tick = voice.tick(now)
-            speaking |= tick.sent
-            if tick.started or tick.stopped:
-                self._report.speech(tick.started, "translation", language)
-            if tick.began is not None:
-                self._report.lag(tick.began, language, now)
-        return speaking

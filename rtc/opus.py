@@ -20,6 +20,9 @@ import numpy.typing as npt
 CLOCK_RATE = 48_000
 """Hertz of every Opus RTP timestamp, whatever the codec runs at (RFC 7587 §4.1)."""
 
+RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
+"""Hertz of the PCM that libopus takes and gives."""
+
 FRAME = 960
 """RTP ticks of one 20 ms packet."""
 
@@ -166,7 +169,7 @@ Sample = TypeVar("Sample", np.int16, np.float32)
 
 
 class Decoder(Generic[Sample]):
-    """Opus packets of one sender, mono or stereo, to mono PCM at `rate` (8, 12, 16, 24 or 48 kHz).
+    """Opus packets of one sender, mono or stereo, to mono PCM at `rate` (one of RATES).
 
     `Decoder(rate)` gives int16, `Decoder(rate, np.float32)` the same in [-1, 1], which is what libopus has inside: a
     pass less for who wants floats. Those may overshoot full scale a little."""
@@ -220,7 +223,7 @@ class Decoder(Generic[Sample]):
 
 
 class Encoder:
-    """Mono int16 speech at `rate` (8, 12, 16, 24 or 48 kHz) to Opus, 20 ms a packet, the way the loss asks for.
+    """Mono int16 speech at `rate` (one of RATES) to Opus, 20 ms a packet, the way the loss asks for.
 
     Of packets of at most DTX_BYTES in a row only the first need be sent."""
 
@@ -291,10 +294,11 @@ class Encoder:
 def to_int16(pcm: npt.NDArray[np.float32], rate: int, target_rate: int, tempo: float = 1.0) -> Int16:
     """Mono float in [-1, 1] at `rate` to int16 at `target_rate`, spoken `tempo` times as fast at the same pitch.
 
-    Takes about 2 ms of CPU per second of audio with a tempo, less without: not for the event loop.
+    Sample for sample where neither changes. Takes about 2 ms of CPU per second of audio with a tempo, less without: not
+    for the event loop.
     """
-    if not len(pcm):
-        return np.zeros(0, np.int16)  # FFmpeg has no empty frames
+    if (rate == target_rate and abs(tempo - 1.0) <= 0.01) or not len(pcm):  # FFmpeg has no empty frames
+        return np.clip(np.rint(pcm * 32_768), -32_768, 32_767).astype(np.int16)
     graph = av.filter.Graph()
     source = graph.add_abuffer(format="flt", sample_rate=rate, layout="mono", time_base=Fraction(1, rate))
     nodes = [source]

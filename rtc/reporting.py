@@ -1,9 +1,10 @@
 """What a room is told of one speaker: who hears which event, and what is kept for the transcript."""
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from models.base import Pcm, Recognition
+from models.base import Pcm, Recognition, Rendering
 from rtc.events import (
     LagStages,
     RoomEvent,
@@ -32,16 +33,28 @@ class Segment:
     id: str
     utterance_id: str
     language: str
+    started_at: float
+    """Clock seconds at which its audio begins …"""
     start_ms: int
+    """… and the same in room time."""
     recognition: Recognition | None = None
     held: list[Pcm] = field(default_factory=list)
     """Windows no recogniser has heard yet."""
+    finals: Iterator[Rendering] | None = None
+    """Asked for since it was cut."""
     revision: int = 0
-    interim: str = ""
+    settled: dict[str, str] = field(default_factory=dict)
+    """By language in which an interim was told, and no final yet: the text that no later one contradicts."""
+    entry: Entry | None = None
+    """Its place in the transcript, once anything of it is final."""
+    abandoned: bool = False
+    """Nothing more of it is told."""
+    speech: float = 0.0
+    """Seconds of it that were speech."""
     end_ms: int = 0
     ended_at: float = 0.0
     """Clock seconds of the last speech …"""
-    cut_at: float = 0.0
+    cut_at: float | None = None
     """… and of the cut."""
 
     def push(self, window: Pcm) -> None:
@@ -54,11 +67,17 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """What a phrase in playout was made of, for its lag."""
+    """What a phrase in playout was made of, for its lag. Clock seconds."""
 
-    segment: Segment
+    segment_id: str
+    said_at: float
+    """Its speaker had said it …"""
+    asked_at: float
+    """… the engine was asked for it …"""
     taken_at: float
+    """… its turn had come …"""
     ready_at: float
+    """… and it was speech."""
 
 
 class Reporter:
@@ -77,72 +96,83 @@ class Reporter:
         else:
             self._followers(language, event)
 
-    def interim(self, segment: Segment, language: str, text: str, now: float, via: tuple[str, ...] = ()) -> None:
-        """A hypothesis. `now`: clock seconds."""
-        fields = self._fields(segment, language, text, self._room.milliseconds(now), via)
-        event = TranscriptInterim(*fields, revision=segment.revision)
-        if event.translated:
-            for listener in self._room.listeners(language, self._speaker):
-                listener.tell(event)
-        else:
-            self._room.tell(event)
+    def interim(self, segment: Segment, rendering: Rendering, timestamp: int | None, now: float) -> None:
+        """A hypothesis. `timestamp`: the stream's at which what has just settled is spoken, if it is. `now`: clock
+        seconds."""
+        segment.settled[rendering.language] = rendering.text[: rendering.committed]
+        fields = self._fields(segment, rendering, self._room.milliseconds(now))
+        event = TranscriptInterim(*fields, revision=segment.revision, committed=rendering.committed)
+        self._tell(event, timestamp, now)
 
-    def words(self, segment: Segment, language: str, text: str) -> Entry:
-        """The speaker's own words, final."""
-        self._room.tell(self._final(segment, language, text))
-        entry = Entry(
-            "speech",
-            segment.id,
-            segment.utterance_id,
-            self._speaker.id,
-            self._speaker.name,
-            language,
-            text,
-            segment.start_ms,
-            segment.end_ms,
-        )
-        self._room.transcript.add(entry)
-        return entry
+    def final(self, segment: Segment, rendering: Rendering, timestamp: int | None, now: float) -> None:
+        """The words in one language. `timestamp`: the stream's at which what was not spoken before is, if it is."""
+        if segment.entry is None and rendering.language != segment.language:
+            self.final(segment, Rendering(segment.language, ""), None, now)  # an engine that cannot write what it hears
+        segment.settled.pop(rendering.language, None)
+        self._tell(TranscriptFinal(*self._fields(segment, rendering, segment.end_ms)), timestamp, now)
+        self._keep(segment, rendering.language, rendering.text)
 
-    def translation(
-        self, segment: Segment, language: str, text: str, via: tuple[str, ...], timestamp: int | None, now: float
-    ) -> None:
-        """The words in one language, final. `timestamp`: the stream's at which they are spoken, if they are."""
-        event = self._final(segment, language, text, via)
-        for listener in self._room.listeners(language, self._speaker):
-            listener.tell(event if timestamp is None else self._room.place(event, listener, timestamp, now))
-
-    def nothing(self, segment: Segment) -> None:
-        """The segment has no words. Whoever saw an interim learns it."""
-        if segment.interim:
-            self._room.tell(self._final(segment, segment.language, ""))
+    def abandoned(self, segment: Segment) -> None:
+        """The segment has no more words. Of what was shown in interims stays what had settled, some of it spoken."""
+        segment.abandoned = True
+        for language, text in segment.settled.items():
+            rendering = Rendering(language, text)
+            self._tell(TranscriptFinal(*self._fields(segment, rendering, segment.end_ms)))
+            if text:
+                self._keep(segment, language, text)
+        segment.settled.clear()
 
     def lag(self, spoken: Spoken, language: str, now: float) -> None:
-        """The first packet of a translation was sent."""
-        segment = spoken.segment
-        marks = [segment.ended_at, segment.cut_at, spoken.taken_at, spoken.ready_at, now]
+        """The first packet of a phrase was sent."""
+        marks = [spoken.said_at, spoken.asked_at, spoken.taken_at, spoken.ready_at, now]
         stages = LagStages(*(round((after - before) * 1000) for before, after in itertools.pairwise(marks)))
-        lag = TranslationLag(segment.id, self._speaker.id, language, round((now - segment.ended_at) * 1000), stages)
+        total = round((now - spoken.said_at) * 1000)
+        lag = TranslationLag(spoken.segment_id, self._speaker.id, language, total, stages)
         self._stats.lags.append(lag)
         self._followers(language, lag)
+
+    def _keep(self, segment: Segment, language: str, text: str) -> None:
+        """For the transcript."""
+        if segment.entry is None:
+            speaker = self._speaker
+            segment.entry = Entry(
+                "speech",
+                segment.id,
+                segment.utterance_id,
+                speaker.id,
+                speaker.name,
+                segment.language,
+                "",
+                segment.start_ms,
+                segment.end_ms,
+            )
+            self._room.transcript.add(segment.entry)
+        if language == segment.language:
+            segment.entry.text = text
+        else:
+            segment.entry.translations[language] = text
+
+    def _tell(self, event: TranscriptInterim | TranscriptFinal, timestamp: int | None = None, now: float = 0.0) -> None:
+        if not event.translated:
+            self._room.tell(event)
+            return
+        for listener in self._room.listeners(event.language, self._speaker):
+            listener.tell(event if timestamp is None else self._room.place(event, listener, timestamp, now))
 
     def _followers(self, language: str, event: RoomEvent) -> None:
         for member in [*self._room.listeners(language, self._speaker), self._speaker]:
             member.tell(event)
 
-    def _final(self, segment: Segment, language: str, text: str, via: tuple[str, ...] = ()) -> TranscriptFinal:
-        return TranscriptFinal(*self._fields(segment, language, text, segment.end_ms, via))
-
-    def _fields(self, segment: Segment, language: str, text: str, end_ms: int, via: tuple[str, ...]) -> Fields:
+    def _fields(self, segment: Segment, rendering: Rendering, end_ms: int) -> Fields:
         return (
             segment.id,
             segment.utterance_id,
             self._speaker.id,
-            language,
+            rendering.language,
             segment.language,
-            language != segment.language,
-            text,
+            rendering.language != segment.language,
+            rendering.text,
             segment.start_ms,
             end_ms,
-            via,
+            rendering.via,
         )

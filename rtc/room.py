@@ -3,16 +3,17 @@
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Protocol
+from typing import Literal, Protocol, TypeVar
 
-from rtc.events import (
-    RoomEvent,
-    SlotsUpdated,
-    TranscriptFinal,
-)
+from rtc.events import RoomEvent, SlotsUpdated, TranscriptEvent
 from rtc.slots import Mix, Speaker, StreamKey, assign, wanted
 from rtc.stream import Outlet, Stream
 from rtc.transcript import TranscriptLog
+
+Mode = Literal["simultaneous", "consecutive"]
+"""Whether the interpreter speaks while the speaker does, as soon as a clause has settled, or after them."""
+
+Event = TypeVar("Event", bound=TranscriptEvent)
 
 
 class RoomFull(Exception):
@@ -46,11 +47,19 @@ class Room:
     """All members are in this process, so fan-out is free."""
 
     def __init__(
-        self, room_id: str, name: str, capacity: int, now: float, has_voice: Callable[[str, str], bool]
+        self,
+        room_id: str,
+        name: str,
+        capacity: int,
+        now: float,
+        has_voice: Callable[[str, str], bool],
+        mode: Mode = "simultaneous",
     ) -> None:
         """`has_voice(source, target)`: speech of `source` can be heard in `target`. `now`: clock seconds."""
         self.id = room_id
         self.name = name
+        self.mode: Mode = mode
+        """May be set at any time; it holds from the next segment on."""
         self.capacity = capacity
         self.opened_at = now
         self.empty_since: float | None = now
@@ -99,10 +108,10 @@ class Room:
 
     # languages
 
-    def targets(self, speaker: Member) -> list[str]:
-        """Languages, other than their own, in which somebody listens to this speaker: each is translated once."""
+    def targets(self, speaker: Member, source: str) -> list[str]:
+        """Languages, other than `source`, in which somebody listens to this speaker: each is translated once."""
         languages = {member.language for member in self if member is not speaker}
-        return sorted(languages - {speaker.source_language})
+        return sorted(languages - {source})
 
     def listeners(self, language: str, speaker: Member) -> list[Member]:
         """Who follows the speaker in this language."""
@@ -159,7 +168,7 @@ class Room:
             if mid in slots and key in self._streams:
                 self._streams[key].detach(slots[mid])
 
-    def place(self, event: TranscriptFinal, listener: Member, timestamp: int, now: float) -> TranscriptFinal:
+    def place(self, event: Event, listener: Member, timestamp: int, now: float) -> Event:
         """The event with the slot and the RTP time at which this listener will hear it."""
         key = StreamKey(event.participant_id, "translation", event.language)
         for mid, held in self._assigned.get(listener.id, {}).items():

@@ -76,6 +76,11 @@ class Segmenter:
         """Windows since the last that was speech."""
         return self._silence
 
+    @property
+    def speech(self) -> int:
+        """Windows that were speech, of the segment that is open or of the last one."""
+        return self._speech
+
     def push(self, probability: float) -> list[Cut]:
         """Judge the next window."""
         if self._in_segment:

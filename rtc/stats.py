@@ -17,8 +17,10 @@ class Stats:
 
     segments: int = 0
     """Segments cut."""
+    speech_seconds: float = 0.0
+    """… and how much of them was speech."""
     segments_dropped: int = 0
-    """… lost because the engine could not follow."""
+    """Segments lost because the engine could not follow."""
     windows_dropped: int = 0
     """32 ms windows of microphones lost for the same reason."""
     phrases_dropped: int = 0

@@ -26,9 +26,14 @@ class Entry:
     translations: dict[str, str] = field(default_factory=dict)
     """Language → text, as far as anybody needed it."""
 
+    @property
+    def words(self) -> tuple[str, str]:
+        """(language, text) as it was said; in the first translation, where the engine cannot write what it hears."""
+        return (self.language, self.text) if self.text else next(iter(self.translations.items()), (self.language, ""))
+
     def in_language(self, language: str) -> str | None:
         """The words in a language, None if they were not translated into it."""
-        return self.text if language == self.language else self.translations.get(language)
+        return self.text if language == self.language and self.text else self.translations.get(language)
 
 
 class TranscriptLog:

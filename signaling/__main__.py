@@ -138,7 +138,7 @@ def doctor() -> int:
     """What the embedded engine can do on this machine."""
     translator = TRANSLATORS["embedded"](Settings(recognizers=1))
     try:
-        translator.load()
+        translator.load(lambda progress, doing: None)
     except EngineError as error:
         print(f"The embedded engine does not start: {error}")
         return 1

@@ -20,8 +20,8 @@ from signaling.http import Problem, json_object
 from signaling.limits import Limiter
 from signaling.lobby import TooManyRooms
 from signaling.metrics import metrics_text, stats
-from signaling.participant import people
-from signaling.protocol import MAX_NAME, clean
+from signaling.participant import card, people
+from signaling.protocol import MAX_NAME, ProtocolError, clean, read_mode
 from signaling.socket import Connection
 
 PAGES = Path(static.__file__).parent
@@ -109,14 +109,19 @@ class Api:
         self._limit(request)
         if self._house.draining:
             raise Problem(503, "draining", "The server is about to stop.", retry_after=60)
-        name = (await json_object(request)).get("name")
+        fields = await json_object(request)
+        name = fields.get("name")
         if name is not None and not isinstance(name, str):
             raise Problem(400, "bad_message", "name must be a string.")
         name = " ".join(clean(name or "").split())
         if len(name) > MAX_NAME:
             raise Problem(400, "too_large", f"A room's name has at most {MAX_NAME} characters.")
         try:
-            room = self._house.lobby.create(name or None, _now())
+            mode = "simultaneous" if fields.get("mode") is None else read_mode(fields["mode"])
+        except ProtocolError as error:
+            raise Problem(400, error.code, str(error)) from None
+        try:
+            room = self._house.lobby.create(name or None, _now(), mode)
         except TooManyRooms as full:
             raise Problem(503, "house_full", str(full), full.retry_after) from None
         return web.json_response(_room(room), status=201, headers={"Location": f"/v1/rooms/{room.id}"})
@@ -134,6 +139,7 @@ class Api:
         if form not in ("json", "txt", "vtt"):
             raise Problem(400, "bad_format", "format is json, txt or vtt.")
         lines = [(entry, *await self._words(entry, language)) for entry in list(room.transcript)]
+        lines = [line for line in lines if line[-1]]
         if form == "json":
             return web.json_response([_line(*line) for line in lines])
         words = ((entry, text) for entry, _, text in lines)
@@ -181,11 +187,12 @@ class Api:
 
     async def _words(self, entry: Entry, language: str | None) -> tuple[str, str]:
         """(language, text) of an entry in the language asked for, or as it was said if there is no way there."""
+        source, words = entry.words
         if language is None:
-            return entry.language, entry.text
+            return source, words
         engine = self._house.engine
-        if entry.in_language(language) is None and engine.state == "ready":
-            renderings = engine.translator.render(Transcript(entry.text, entry.language), [language], speech=False)
+        if words and not entry.in_language(language) and engine.state == "ready":
+            renderings = engine.translator.render(Transcript(words, source), [language], speech=False)
             try:
                 rendering = await engine.run(next, renderings, None)
             except EngineError as error:
@@ -193,7 +200,7 @@ class Api:
             if rendering is not None:
                 entry.translations[language] = rendering.text
         text = entry.in_language(language)
-        return (entry.language, entry.text) if text is None else (language, text)
+        return (language, text) if text else (source, words)
 
     # sockets
 
@@ -255,8 +262,7 @@ def _now() -> float:
 def _room(room: Room) -> dict[str, Any]:
     opened = datetime.fromtimestamp(time.time() - (_now() - room.opened_at), UTC)
     return {
-        "id": room.id,
-        "name": room.name,
+        **card(room),
         "url": f"/room/{room.id}",
         "participants": len(room),
         "participant_count": len(room),

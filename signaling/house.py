@@ -18,8 +18,8 @@ from signaling.settings import Settings
 
 log = logging.getLogger(__name__)
 
-ENGINE_ETA = 3.0
-"""Seconds told to those who wait for the embedded engine."""
+PROGRESS_INTERVAL = 0.5
+"""Seconds between two messages about how far the engine is."""
 
 
 class House:
@@ -50,26 +50,43 @@ class House:
     async def run(self) -> None:
         """Owns all tasks; returns after `close`."""
         async with asyncio.TaskGroup() as self._tasks:
-            self._tasks.create_task(self._load())
+            engine = self._tasks.create_task(self._keep_engine())
             self._open.set()
             await self._close.wait()
             for participant in list(self._sessions.values()):
                 participant.end("closed")
             for _, task in self._tickers.values():
                 task.cancel()
+            engine.cancel()
         await self.engine.close()
 
     async def opened(self) -> None:
         """Wait until people may come."""
         await self._open.wait()
 
-    async def _load(self) -> None:
-        await self.engine.load()
+    async def _keep_engine(self) -> None:
+        """Make it ready, and tell everybody how far that is; tell them, too, if it breaks."""
+        async with asyncio.TaskGroup() as tasks:
+            telling = tasks.create_task(self._tell_progress())
+            await self.engine.load()
+            telling.cancel()
         self.announce()
         for room in self.lobby:
             room.reassign()
             for member in people(room):
                 member.routes_changed()
+        await self.engine.broken.wait()
+        self.announce()
+
+    async def _tell_progress(self) -> None:
+        told = (0.0, "")
+        while True:
+            await asyncio.sleep(
+                PROGRESS_INTERVAL
+            )  # so often at most; progress comes from a thread, as often as it likes
+            if (now := (self.engine.progress, self.engine.doing)) != told:
+                told = now
+                self.announce()
 
     def announce(self) -> None:
         """Tell everybody what state we are in."""
@@ -82,7 +99,14 @@ class House:
             return {"type": "session.state", "state": self.state}
         if self.state == "failed":
             return {"type": "session.state", "state": "warming", "error": self.engine.error}
-        return {"type": "session.state", "state": "warming", "eta_s": ENGINE_ETA}
+        eta = self.engine.eta()
+        return {
+            "type": "session.state",
+            "state": "warming",
+            "progress": round(self.engine.progress, 3),
+            "doing": self.engine.doing,
+            **({} if eta is None else {"eta_s": round(eta, 1)}),
+        }
 
     def drain(self) -> None:
         """Let nobody in any more."""

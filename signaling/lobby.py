@@ -5,7 +5,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 
-from rtc.room import Room
+from rtc.room import Mode, Room
 from rtc.transcript import Entry
 
 _ADJECTIVES = (
@@ -44,7 +44,7 @@ class Lobby:
     def __len__(self) -> int:
         return len(self._rooms)
 
-    def create(self, name: str | None, now: float) -> Room:
+    def create(self, name: str | None, now: float, mode: Mode = "simultaneous") -> Room:
         """A room with that name, or with a friendly random one. Raises TooManyRooms."""
         self.expire(now)
         if len(self._rooms) >= self._max_rooms and not self._make_way():
@@ -53,7 +53,7 @@ class Lobby:
         room_id = base or _friendly()
         while room_id in self._rooms:
             room_id = f"{base}-{secrets.randbelow(9000) + 1000}" if base else _friendly()
-        room = Room(room_id, name or room_id, self._capacity, now, self._has_voice)
+        room = Room(room_id, name or room_id, self._capacity, now, self._has_voice, mode)
         self._rooms[room_id] = room
         return room
 

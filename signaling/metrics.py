@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -25,6 +25,7 @@ def stats(house: House) -> dict[str, Any]:
             "pending": house.engine.pending,
             "refused": house.engine.refused,
             "failed": house.engine.failed,
+            "counters": dict(house.engine.translator.counters()),
         },
         "event_loop": type(asyncio.get_running_loop()).__module__.split(".")[0],
         "rooms": len(house.lobby),
@@ -32,6 +33,7 @@ def stats(house: House) -> dict[str, Any]:
         "sessions": dict(counted.sessions),
         "utterances": counted.utterances,
         "segments": counted.segments,
+        "speech_s": round(counted.speech_seconds, 1),
         "translations": dict(counted.translations),
         "opus_encodes": counted.opus_encodes,
         "dropped": _dropped(house),
@@ -80,6 +82,9 @@ class _Collector(Collector):
         yield _by_label("dragoman_translations", "Translations by direction", "route", counted.translations)
         yield _by_label("dragoman_dropped", "What was given up, by kind", "kind", _dropped(house))
         yield CounterMetricFamily("dragoman_segments", "Segments of speech cut", counted.segments)
+        yield CounterMetricFamily("dragoman_speech_seconds", "Speech in all segments", counted.speech_seconds)
+        work = house.engine.translator.counters()
+        yield _by_label("dragoman_engine", "What the engine did, dropped and failed, as it counts", "counter", work)
         yield CounterMetricFamily("dragoman_opus_encodes", "Packets of translated voices encoded", counted.opus_encodes)
         yield HistogramMetricFamily(
             "dragoman_tick_lateness_seconds",
@@ -89,7 +94,7 @@ class _Collector(Collector):
         )
         lags = [lag.lag_ms / 1000 for lag in counted.lags]
         lag = GaugeMetricFamily(
-            "dragoman_translation_lag_seconds", "End of speech to first translated packet", labels=["quantile"]
+            "dragoman_translation_lag_seconds", "End of a phrase to its first translated packet", labels=["quantile"]
         )
         for fraction in (0.5, 0.95, 0.99):
             if (value := percentile(lags, fraction)) is not None:
@@ -103,7 +108,7 @@ def _cumulative(counts: list[int]) -> list[tuple[str, float]]:
     return list(zip(bounds, itertools.accumulate(map(float, counts)), strict=True))
 
 
-def _by_label(name: str, text: str, label: str, values: dict[str, int]) -> CounterMetricFamily:
+def _by_label(name: str, text: str, label: str, values: Mapping[str, float]) -> CounterMetricFamily:
     family = CounterMetricFamily(name, text, labels=[label])
     for key, value in values.items():
         family.add_metric([key], value)

@@ -16,7 +16,7 @@ from rtc.engine_thread import Engine
 from rtc.events import RoomEvent, TranscriptInterim
 from rtc.interpreting import Interpreter
 from rtc.peer_connection import MediaFailed, PeerConnection
-from rtc.room import Room, new_id
+from rtc.room import Mode, Room, new_id
 from rtc.slots import Mix
 from rtc.stats import Stats
 from rtc.stream import Outlet
@@ -224,7 +224,7 @@ class Participant:
             "session_id": self.session_id,
             "resume": self.resume_token,
             "participant": self.public(),
-            "room": {"id": self.room.id, "name": self.room.name},
+            "room": card(self.room),
             "participants": members,
             "slots": dump_slots(self.room.slots_of(self)),
             "sdp": answer,
@@ -300,6 +300,12 @@ class Participant:
         for member in people(self.room):
             member.routes_changed()
 
+    def update_room(self, mode: Mode) -> None:
+        """Anybody in the room may decide how it is interpreted, from the next segments on."""
+        self.room.mode = mode
+        for member in people(self.room):
+            member.send({"type": "room.updated", "room": card(self.room)})
+
     def _tell_updated(self) -> None:
         for member in people(self.room):
             member.send({"type": "participant.updated", "participant": self.public()})
@@ -344,6 +350,7 @@ class Participant:
 
     def routes_changed(self) -> None:
         """Somebody came, went or changed language."""
+        self._interpreter.languages_changed()
         self._routes_changed.set()
 
     async def _prepare_routes(self) -> None:
@@ -353,7 +360,7 @@ class Participant:
             self._routes_changed.clear()
             if self._engine.state != "ready":
                 continue
-            for target in self.room.targets(self):
+            for target in self.room.targets(self, self.source_language):
                 with contextlib.suppress(EngineError):  # it will fail again, and be told, when it is needed
                     await self._engine.run(self._engine.translator.prepare, self.source_language, target)
 
@@ -361,6 +368,11 @@ class Participant:
 def people(room: Room) -> list[Participant]:
     """Everybody in a room, as what they are."""
     return [member for member in room if isinstance(member, Participant)]
+
+
+def card(room: Room) -> dict[str, Any]:
+    """A room as those in it see it."""
+    return {"id": room.id, "name": room.name, "mode": room.mode}
 
 
 def _chat_message(entry: Entry, language: str, text: str, via: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from rtc.events import (
     TranscriptInterim,
     TranslationLag,
 )
+from rtc.room import Mode
 from rtc.slots import Mix
 
 MAX_NAME = 64
@@ -72,6 +73,13 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
+class RoomUpdate:
+    """`room.update`."""
+
+    mode: Mode
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """`ice.candidate`."""
 
@@ -106,12 +114,13 @@ class Leave:
     """`session.leave`."""
 
 
-ClientMessage = Join | Update | Candidate | Mute | Chat | Ping | Leave
+ClientMessage = Join | Update | RoomUpdate | Candidate | Mute | Chat | Ping | Leave
 
 NEXT: Mapping[State, Mapping[type, State]] = {
     State.NEW: {Join: State.JOINED, Ping: State.NEW},
     State.JOINED: {
         Update: State.JOINED,
+        RoomUpdate: State.JOINED,
         Candidate: State.JOINED,
         Mute: State.JOINED,
         Chat: State.JOINED,
@@ -143,6 +152,7 @@ class Parser:
             "session.join": self._join,
             "session.update": self._update,
             "session.leave": lambda fields: Leave(),
+            "room.update": lambda fields: RoomUpdate(read_mode(_required(fields, "mode", str))),
             "ice.candidate": self._candidate,
             "track.mute": lambda fields: Mute(True),
             "track.unmute": lambda fields: Mute(False),
@@ -246,6 +256,14 @@ def _mix(mix: str) -> Mix:
         if mix == known:
             return known  # type: ignore[no-any-return]  # get_args loses the literal types
     raise ProtocolError("bad_message", f"mix is one of {', '.join(get_args(Mix))}.")
+
+
+def read_mode(mode: object) -> Mode:
+    """A room's mode, as a stranger names it. Raises ProtocolError."""
+    for known in get_args(Mode):
+        if mode == known:
+            return known  # type: ignore[no-any-return]  # get_args loses the literal types
+    raise ProtocolError("bad_message", f"mode is one of {', '.join(get_args(Mode))}.")
 
 
 def _optional(fields: dict[str, Any], key: str, kind: type) -> Any:

@@ -21,6 +21,7 @@ from signaling.protocol import (
     Parser,
     Ping,
     ProtocolError,
+    RoomUpdate,
     State,
     Update,
     error_message,
@@ -161,6 +162,8 @@ class Connection:
                 participant.mute(muted)
             case Update():
                 participant.update(message)
+            case RoomUpdate(mode=mode):
+                participant.update_room(mode)
             case Candidate(candidate=candidate, sdp_mid=mid, sdp_mline_index=index):
                 await participant.add_candidate(candidate, mid, index)
             case Leave():

@@ -43,9 +43,11 @@ class Server:
     house: House
     http: aiohttp.ClientSession
 
-    async def room(self, name: str | None = None) -> str:
+    async def room(self, name: str | None = None, **fields: str) -> str:
         """A new room's id."""
-        async with self.http.post(f"{self.base}/v1/rooms", json={"name": name} if name else None) as answer:
+        if name is not None:
+            fields["name"] = name
+        async with self.http.post(f"{self.base}/v1/rooms", json=fields) as answer:
             assert answer.status == 201, await answer.text()
             return str((await answer.json())["id"])
 
@@ -63,7 +65,8 @@ class Server:
             pass  # each turn is an HTTP request; the test's time limit ends one that never comes true
 
 
-async def serve(settings: Settings) -> AsyncIterator[Server]:
+async def serve(settings: Settings, ready: bool = True) -> AsyncIterator[Server]:
+    """`ready`: only once the engine is."""
     before = asyncio.all_tasks()
     runner = web.AppRunner(create_app(build_engine(settings), settings), access_log=None, shutdown_timeout=2)
     await runner.setup()
@@ -71,7 +74,7 @@ async def serve(settings: Settings) -> AsyncIterator[Server]:
     host, port = runner.addresses[0][:2]
     async with aiohttp.ClientSession() as http:
         server = Server(f"http://{host}:{port}", runner.app[HOUSE], http)
-        while (await server.get("/readyz")).status != 200:
+        while ready and (await server.get("/readyz")).status != 200:
             pass
         yield server
     await runner.cleanup()

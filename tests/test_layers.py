@@ -110,11 +110,12 @@ def test_every_source_has_its_test() -> None:
     """rtc/x.py has tests/rtc/test_x.py, minus those that are tested as a whole."""
     elsewhere = {
         "rtc/events.py": "plain data; every field is seen in tests/test_room_call.py",
-        "rtc/interpreting.py": "tests/test_room_call.py",
-        "rtc/reporting.py": "tests/test_room_call.py",
+        "rtc/interpreting.py": "tests/test_room_call.py, tests/test_simultaneous.py",
+        "rtc/reporting.py": "tests/test_room_call.py, tests/test_simultaneous.py",
+        "rtc/voices.py": "tests/test_room_call.py, tests/test_simultaneous.py",
         "signaling/__main__.py": "tests/signaling/test_command_line.py",
         "signaling/api.py": "tests/test_room_call.py, tests/test_bad_input.py",
-        "signaling/house.py": "tests/test_sessions.py",
+        "signaling/house.py": "tests/test_sessions.py, tests/test_engine_states.py",
         "signaling/metrics.py": "tests/signaling/test_http.py",
         "signaling/participant.py": "tests/test_sessions.py",
         "signaling/server.py": "tests/conftest.py starts it for every other test",

@@ -77,7 +77,7 @@ async def test_everybody_hears_the_original_and_the_translation_follows(server: 
 
 async def test_events_arrive_in_the_order_of_the_talk(server: Server) -> None:
     """started → interims with growing revisions → final → translated voice starts → stops; seq without gaps."""
-    room = await server.room()
+    room = await server.room(mode="consecutive")
     async with (
         joined(server.http, server.base, room, "Ana", "es") as ana,
         joined(server.http, server.base, room, "Bob", "en") as bob,

@@ -8,6 +8,7 @@ import { callStats } from './stats.js';
 
 /** @typedef {import('./protocol.js').Engine} Engine */
 /** @typedef {import('./protocol.js').Mix} Mix */
+/** @typedef {import('./protocol.js').Mode} Mode */
 /** @typedef {import('./protocol.js').Participant} Participant */
 /** @typedef {import('./protocol.js').Problem} Problem */
 /** @typedef {import('./protocol.js').ServerMessage} ServerMessage */
@@ -23,7 +24,7 @@ const TICK_MS = 100;
  *
  * - `state` LinkState · `people` nothing (the roster changed) · `joined`/`left` Participant · `me` nothing
  * - `caption` {caption, final: Transcript | null} · `chat` ChatMessage · `lag` Lag · `engine` Engine
- * - `problem` Problem (the call goes on) · `ended` Problem | null (it does not) · `tick` nothing, ten times a second
+ * - `room` nothing (its mode changed) · `problem` Problem (the call goes on) · `ended` Problem | null (it does not) · `tick` nothing, ten times a second
  */
 export class Call extends EventTarget {
   #link;
@@ -38,6 +39,8 @@ export class Call extends EventTarget {
   state = 'connecting';
   /** @type {Engine | null} */
   engine = null;
+  /** How the room is interpreted. @type {Mode} */
+  mode = 'simultaneous';
   /** Oneself, once joined. @type {Participant | null} */
   participant = null;
 
@@ -133,6 +136,11 @@ export class Call extends EventTarget {
     this.#hearing.apply();
   }
 
+  /** For everybody in the room. @param {Mode} mode */
+  setMode(mode) {
+    this.#link.send('room.update', { mode });
+  }
+
   /** @param {string} text */
   sendChat(text) {
     this.#link.send('chat.send', { text });
@@ -170,7 +178,9 @@ export class Call extends EventTarget {
       case 'session.updated':
         return this.#person(data.participant);
       case 'session.state':
-        return this.#setEngine({ state: data.state, eta_s: data.eta_s, error: data.error });
+        return this.#stateOfEngine(data);
+      case 'room.updated':
+        return this.#setRoom(data.room);
       case 'participant.joined':
         this.#person(data.participant);
         return this.#emit('joined', data.participant);
@@ -200,11 +210,12 @@ export class Call extends EventTarget {
   }
 
   /** @param {import('./protocol.js').Joined} joined */
-  #joined({ participant, participants, slots, state, engine }) {
+  #joined({ participant, room, participants, slots, state, engine }) {
     this.participant = participant;
     this.roster.reset(participants, slots);
     this.#spoken.clear();
     this.#setEngine({ ...engine, state });
+    this.#setRoom(room);
     this.#sayMuted();
     this.#hearing.apply(new Set(this.roster.slots.keys()));
     this.#emit('people');
@@ -215,6 +226,17 @@ export class Call extends EventTarget {
   #setEngine(change) {
     this.engine = { name: '', notice: '', state: 'ready', ...this.engine, ...change };
     this.#emit('engine', this.engine);
+  }
+
+  /** @param {Engine} engine without its name */
+  #stateOfEngine({ state, eta_s, progress, doing, error }) {
+    this.#setEngine({ state, eta_s, progress, doing, error });
+  }
+
+  /** @param {import('./protocol.js').Card} room */
+  #setRoom({ mode }) {
+    this.mode = mode;
+    this.#emit('room');
   }
 
   /** @param {Participant} person */
@@ -257,7 +279,7 @@ export class Call extends EventTarget {
   /** @param {import('./protocol.js').Transcript} transcript @param {boolean} final */
   #transcript(transcript, final) {
     const caption = this.#captions.add(transcript, final, new Date());
-    if (final && transcript.translated) this.#spoken.expect(transcript);
+    if (transcript.translated) this.#spoken.expect(transcript);
     this.#emit('caption', { caption, final: final ? transcript : null });
   }
 

@@ -1,6 +1,7 @@
 /** @typedef {import('./protocol.js').Transcript} Transcript */
 
-/** @typedef {{text: string, language: string, final: boolean}} Words */
+/** @typedef {{text: string, language: string, final: boolean, committed: number}} Words  `committed`: characters from the
+ * start that stay as they are */
 
 /**
  * @typedef {{id: string, original: Words | null, translated: Words | null, spoken: boolean}} Segment
@@ -22,7 +23,8 @@ export class CaptionBook {
     const segment = this.#segment(caption, transcript.segment_id);
     const side = transcript.translated ? 'translated' : 'original';
     if (final || !segment[side]?.final) {
-      segment[side] = { text: transcript.text, language: transcript.language, final };
+      const { text, language, committed = 0 } = transcript;
+      segment[side] = { text, language, final, committed: final ? 0 : committed };
     }
     return caption;
   }

@@ -7,6 +7,7 @@ export const CLIENT_TYPES = /** @type {const} */ ([
   'session.join',
   'session.update',
   'session.leave',
+  'room.update',
   'ice.candidate',
   'track.mute',
   'track.unmute',
@@ -18,6 +19,7 @@ export const SERVER_TYPES = /** @type {const} */ ([
   'session.joined',
   'session.updated',
   'session.state',
+  'room.updated',
   'participant.joined',
   'participant.updated',
   'participant.left',
@@ -39,19 +41,22 @@ export const SERVER_TYPES = /** @type {const} */ ([
  * @typedef {{mid: string, participant_id: string, variant: Variant, language: string | null}} Slot
  *
  * @typedef {'translated' | 'original' | 'both'} Mix
+ * @typedef {'simultaneous' | 'consecutive'} Mode  whether the interpreter speaks while the speaker does, or after
  * @typedef {'warming' | 'ready' | 'draining'} EngineState
- * @typedef {{name: string, notice: string, state: EngineState, eta_s?: number | null,
- *   error?: string | null}} Engine  `error`: why it does not start
+ * @typedef {{name: string, notice: string, state: EngineState, eta_s?: number | null, progress?: number | null,
+ *   doing?: string | null, error?: string | null}} Engine  `progress`: 0 to 1; `error`: why it does not work
  *
  * @typedef {{code: string, name: string, english: string, speech_in: boolean, speech_out: boolean, text: boolean,
  *   from: Record<string, string[]>}} Language  `from`: a source language → the languages in between
  *
- * @typedef {{id: string, name: string, url?: string, participant_count: number, capacity?: number,
+ * @typedef {{id: string, name: string, mode: Mode}} Card
+ * @typedef {Card & {url?: string, participant_count: number, capacity?: number,
  *   participants?: Participant[] | number}} Room
  *
  * @typedef {{segment_id: string, utterance_id: string, participant_id: string, language: string,
  *   source_language: string, translated: boolean, text: string, start_ms: number, end_ms: number,
- *   mid?: string | null, rtp_timestamp?: number | null}} Transcript
+ *   mid?: string | null, rtp_timestamp?: number | null, committed?: number}} Transcript  `committed`: leading
+ *   characters of an interim that stay
  *
  * @typedef {{message_id: string, participant_id: string, name: string, language: string, source_language: string,
  *   text: string, original_text: string, utterance_id: string | null}} ChatMessage
@@ -60,7 +65,7 @@ export const SERVER_TYPES = /** @type {const} */ ([
  *
  * @typedef {{code: string, message: string, fatal: boolean, retry_after_s?: number | null}} Problem
  *
- * @typedef {{session_id: string, resume: string, participant: Participant, room: {id: string, name: string},
+ * @typedef {{session_id: string, resume: string, participant: Participant, room: Card,
  *   participants: Participant[], slots: Slot[], sdp: string | null, state: EngineState, engine: {name: string, notice: string}}} Joined
  *
  * @typedef {{type: string, seq: number} & Record<string, any>} ServerMessage

@@ -1,4 +1,4 @@
-import { h, setText } from '../ui/dom.js';
+import { h } from '../ui/dom.js';
 import { avatar, paint } from '../ui/people.js';
 import { replayButton } from '../ui/replay.js';
 
@@ -45,9 +45,12 @@ export class CaptionEntry extends HTMLElement {
     const segments = [...caption.segments.values()];
     const originals = parts(segments, 'original');
     const translations = parts(segments, 'translated');
+    this.hidden = !originals.length && !translations.length;
     // Until the first translated word comes the original has the large line; then it moves beneath.
     fill(this.#said, translations.length ? translations : originals);
-    const differs = segments.some(({ original, translated }) => translated && original?.text !== translated.text);
+    const differs = segments.some(
+      ({ original, translated }) => original?.text && translated && original.text !== translated.text,
+    );
     fill(this.#original, differs ? originals : []);
     this.#original.hidden = !differs;
     this.#replay.hidden = !replayable || !segments.some(({ original, translated }) => (translated ?? original)?.final);
@@ -61,7 +64,7 @@ function parts(segments, side) {
   return segments.flatMap((segment) => {
     const words = segment[side];
     const translated = side === 'translated';
-    return words ? [{ id: segment.id, words, translated, spoken: translated && segment.spoken }] : [];
+    return words?.text ? [{ id: segment.id, words, translated, spoken: translated && segment.spoken }] : [];
   });
 }
 
@@ -80,8 +83,15 @@ function fill(line, wanted) {
     span.dataset.translated = String(translated);
     span.classList.toggle('is-spoken', spoken);
     span.lang = words.language;
-    setText(span, words.text);
+    write(span, words);
   });
+}
+
+/** The words, and in a span of their own those that stay. @param {HTMLElement} span @param {Words} words */
+function write(span, { text, committed }) {
+  const settled = [...text].slice(0, committed).join('');
+  if (span.textContent === text && (span.firstElementChild?.textContent ?? '') === settled) return;
+  span.replaceChildren(...(settled ? [h('span', { class: 'settled' }, settled)] : []), text.slice(settled.length));
 }
 
 customElements.define('caption-entry', CaptionEntry);

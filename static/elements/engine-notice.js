@@ -1,4 +1,4 @@
-import { h, icon } from '../ui/dom.js';
+import { h, icon, setText } from '../ui/dom.js';
 
 /** @typedef {import('../call/protocol.js').Engine} Engine */
 
@@ -6,6 +6,8 @@ import { h, icon } from '../ui/dom.js';
 export class EngineNotice extends HTMLElement {
   #text = h('p', { 'data-testid': 'engine-notice' });
   #warming = h('div', { class: 'warming', role: 'status', hidden: true });
+  #doing = h('p', { class: 'doing', 'aria-live': 'off' });
+  #bar = h('span', { class: 'progress', role: 'progressbar', 'aria-label': 'Warming up' });
   /** @type {string | null} */
   #state = null;
   #dismissed = false;
@@ -22,12 +24,19 @@ export class EngineNotice extends HTMLElement {
   set engine(engine) {
     this.#text.textContent = engine?.notice ?? '';
     /** @type {HTMLElement} */ (this.firstElementChild).hidden = !engine?.notice || this.#dismissed;
-    const state = `${engine?.state} ${engine?.error ?? ''} ${engine?.eta_s ? 'timed' : ''}`;
+    const warming = engine?.state === 'warming' && !engine.error;
+    if (warming) this.#showProgress(engine);
+    const state = `${engine?.state} ${engine?.error ?? ''}`;
     if (state === this.#state) return; // a progress bar must not start over
     this.#state = state;
     this.#warming.hidden = !engine || engine.state === 'ready';
-    if (engine?.error) this.#say(`The interpreter does not start: ${engine.error} You hear the original voices.`);
-    else if (engine?.state === 'warming') this.#showWarming(engine.eta_s ?? null);
+    if (engine?.error) this.#say(`The interpreter does not work: ${engine.error} You hear the original voices.`);
+    else if (warming)
+      this.#warming.replaceChildren(
+        h('p', {}, 'The interpreter is warming up. Until then you hear the original voices.'),
+        this.#doing,
+        this.#bar,
+      );
     else if (engine?.state === 'draining')
       this.#say('This server is about to be replaced. You will be connected to the next one.');
   }
@@ -53,16 +62,21 @@ export class EngineNotice extends HTMLElement {
     this.#warming.replaceChildren(h('p', {}, text));
   }
 
-  /** @param {number | null} etaS */
-  #showWarming(etaS) {
-    const eta = etaS ? ` About ${Math.ceil(etaS)} seconds.` : '';
-    const bar = h('span', { class: 'progress', 'aria-hidden': 'true' });
-    bar.style.setProperty('--eta', `${etaS ?? 20}s`);
-    this.#warming.replaceChildren(
-      h('p', {}, `The interpreter is warming up…${eta} Until then you hear the original voices.`),
-      bar,
-    );
+  /** @param {Engine} engine */
+  #showProgress({ progress, doing, eta_s }) {
+    const parts = [doing, eta_s && `about ${inWords(eta_s)} left`].filter(Boolean);
+    setText(this.#doing, parts.join(' · '));
+    this.#doing.hidden = !parts.length;
+    this.#bar.classList.toggle('is-known', Boolean(progress));
+    if (!progress) return;
+    this.#bar.style.setProperty('--progress', String(progress));
+    this.#bar.setAttribute('aria-valuenow', String(Math.round(progress * 100)));
   }
+}
+
+/** @param {number} seconds */
+function inWords(seconds) {
+  return seconds < 90 ? `${Math.ceil(seconds)} s` : `${Math.round(seconds / 60)} minutes`;
 }
 
 customElements.define('engine-notice', EngineNotice);

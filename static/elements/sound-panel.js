@@ -6,12 +6,18 @@ import { sameAs, speaksPicker } from './language-picker.js';
 
 /** @typedef {import('../call/call.js').Call} Call */
 /** @typedef {import('../call/protocol.js').Mix} Mix */
+/** @typedef {import('../call/protocol.js').Mode} Mode */
 /** @typedef {import('../ui/languages.js').Languages} Languages */
 
 const MIXES = /** @type {[Mix, string][]} */ ([
   ['both', 'The voice, softened under the interpreter'],
   ['translated', 'Only the interpreter'],
   ['original', 'Only the original voice'],
+]);
+
+const MODES = /** @type {[Mode, string][]} */ ([
+  ['simultaneous', 'While somebody speaks, clause by clause'],
+  ['consecutive', 'When somebody has said a sentence'],
 ]);
 
 /** What one hears and what one speaks: the settings that need no constant place on the screen. */
@@ -41,6 +47,7 @@ export class SoundPanel extends HTMLElement {
     this.append(
       this.#mix(),
       this.#balance(),
+      this.#mode(),
       this.#speaks,
       h('div', { class: 'field' }, h('label', { for: 'call-mic' }, 'Microphone'), this.#mic),
       this.#pushToTalk(preferences.pushToTalk),
@@ -92,6 +99,21 @@ export class SoundPanel extends HTMLElement {
       savePreferences({ mix });
     });
     return h('div', { class: 'field' }, h('label', { for: 'mix' }, 'When somebody is interpreted, I hear'), select);
+  }
+
+  #mode() {
+    const select = h(
+      'select',
+      { id: 'mode', 'data-testid': 'mode-select' },
+      ...MODES.map(([mode, label]) => h('option', { value: mode }, label)),
+    );
+    const show = () => {
+      select.value = this.#call.mode;
+    };
+    show();
+    this.#call.addEventListener('room', show);
+    select.addEventListener('change', () => this.#call.setMode(/** @type {Mode} */ (select.value)));
+    return h('div', { class: 'field' }, h('label', { for: 'mode' }, 'For everybody here, the interpreter speaks'), select);
   }
 
   #balance() {

@@ -36,8 +36,10 @@ def translate_whole(translator: Translator, pcm: np.ndarray) -> float:
     recognition = translator.hear("whole", "en")
     for start in range(0, len(pcm), 8000):
         recognition.push(pcm[start : start + 8000])
-    for _ in translator.render(recognition.finish(), ["es"], speech=True):
-        break
+    recognition.want(["es"])
+    for rendering in recognition.finish():
+        if rendering.language == "es":
+            break
     return (time.perf_counter() - begun) * 1000
 
 

@@ -1,5 +1,6 @@
 """The whole engine: English in, other languages out, written and spoken."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,10 +8,10 @@ import numpy as np
 import pytest
 
 from models.apertium import installed_pairs
-from models.base import EngineError, Transcript, Translator
+from models.base import SPEECH_RATE, EngineError, Transcript, Translator
 from models.embedded import EmbeddedTranslator
 from models.espeak import available
-from tests.sentences import SURE
+from tests.sentences import PARAGRAPH, SURE
 from tests.speech import flite, peak
 
 needs_everything = pytest.mark.skipif(
@@ -22,7 +23,7 @@ needs_everything = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def engine() -> Iterator[EmbeddedTranslator]:
     translator = EmbeddedTranslator(workers=1)
-    translator.load()
+    translator.load(lambda progress, doing: None)
     yield translator
     translator.close()
 
@@ -31,15 +32,40 @@ def engine() -> Iterator[EmbeddedTranslator]:
 @pytest.mark.parametrize(("english", "spanish"), SURE)
 def test_english_speech_becomes_spanish_speech(engine: Translator, english: str, spanish: str) -> None:
     recognition = engine.hear("anna", "en")
+    recognition.want(["es", "xx"])
     pcm = peak(flite(english))
     for at in range(0, len(pcm), 320):
         recognition.push(pcm[at : at + 320])
-    transcript = recognition.finish()
-    assert (transcript.text, transcript.language) == (english, "en")
-    (rendering,) = engine.render(transcript, ["es"], speech=True)
+    own, rendering = recognition.finish()
+    recognition.cancel()
+    assert (own.text, own.language, own.speech) == (english, "en", None)
     assert rendering.text.lower().rstrip(".") == spanish
     assert (rendering.language, rendering.via) == ("es", ())
     assert rendering.speech is not None and np.abs(rendering.speech.pcm).max() > 0.1
+
+
+@needs_everything
+def test_words_appear_in_every_language_before_the_end_and_without_a_voice(engine: EmbeddedTranslator) -> None:
+    """What is not wanted any more when its turn comes is left out; so is what the finals overtake."""
+    recognition = engine.hear("anna", "en")
+    recognition.want(["es", "fr"])
+    interims = []
+    for piece in np.split(peak(flite(PARAGRAPH))[: 6 * SPEECH_RATE], 3):
+        recognition.push(piece)
+        while (interim := recognition.interim()) is None:  # the recogniser tells by itself: ask until it has
+            recognition.push(np.zeros(320, np.float32))
+            threading.Event().wait(0.02)  # as long as the silence: it must not pile up
+        interims.append(interim)
+    first = list(interims[0])
+    assert [one.language for one in first] == ["en", "es", "fr"]
+    assert not any(one.speech or one.committed for one in first)
+    assert next(interims[1]).language == "en"
+    recognition.want(["fr"])
+    assert [one.language for one in interims[1]] == ["fr"]
+    finals = recognition.finish()
+    assert [one.language for one in interims[2]] == ["en"]
+    assert [one.language for one in finals] == ["en", "fr"]
+    assert engine.counters()["segments"] >= 1
 
 
 @needs_everything
@@ -88,12 +114,13 @@ def test_without_other_programs_it_still_captions(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", str(tmp_path))
     bare = EmbeddedTranslator(workers=1)
     try:
-        bare.load()
+        bare.load(lambda progress, doing: None)
         (english,) = bare.languages
         assert (english.code, english.speech_in, english.speech_out) == ("en", True, False)
         recognition = bare.hear("anna", "en")
         recognition.push(pcm)
-        (rendering,) = bare.render(recognition.finish(), ["en", "es"], speech=True)
+        recognition.want(["es"])
+        (rendering,) = recognition.finish()
         assert (rendering.text, rendering.speech) == (SURE[1][0], None)
         with pytest.raises(ValueError, match="espeak-ng"):
             bare.speak("hello", "en")

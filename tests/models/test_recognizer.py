@@ -110,6 +110,16 @@ def test_two_speak_at_once_and_a_third_is_told(pool: RecognizerPool) -> None:
     third.cancel()
 
 
+def test_the_end_is_asked_for_before_anybody_waits_for_it(pool: RecognizerPool) -> None:
+    """What is pushed after it is not heard; asking twice changes nothing."""
+    recognition = pool.hear("end")
+    push(recognition, speech(SENTENCE))
+    recognition.end()
+    push(recognition, speech(SENTENCES[3]))
+    recognition.end()
+    assert recognition.finish().text == SENTENCE
+
+
 def test_a_cancelled_segment_leaves_nothing_behind(pool: RecognizerPool) -> None:
     for _ in range(5):
         recognition = pool.hear("cancel")

@@ -3,9 +3,10 @@
 import asyncio
 import threading
 
+import numpy as np
 import pytest
 
-from models.base import EngineBusy, EngineFailed, SpeechDetector
+from models.base import VAD_WINDOW, EngineBroken, EngineBusy, EngineFailed, Progress, SpeechDetector
 from models.echo import EchoTranslator
 from rtc import engine_thread
 from rtc.engine_thread import Engine
@@ -27,8 +28,9 @@ class Translator(EchoTranslator):
         self.error = error
         self.loaded = self.closed = 0
 
-    def load(self) -> None:
+    def load(self, progress: Progress) -> None:
         self.loaded += 1
+        progress(0.5, "half of it")
         if self.error is not None:
             raise self.error
 
@@ -47,6 +49,7 @@ async def test_load_makes_ready() -> None:
     assert engine.state == "warming"
     await engine.load()
     assert (engine.state, engine.error, translator.loaded) == ("ready", "", 1)
+    assert (engine.progress, engine.doing) == (0.5, "half of it")
     await engine.close()
 
 
@@ -99,6 +102,62 @@ async def test_too_many_calls_are_refused_at_once(monkeypatch: pytest.MonkeyPatc
         gate.set()
     assert await engine.run(divmod, 4, 2) == (2, 0)
     assert engine.pending == 0
+    await engine.close()
+
+
+async def test_what_is_left_of_loading_is_told_from_what_has_passed() -> None:
+    """Nothing is promised before there is progress; then as much again at one half; never less than nothing."""
+
+    class Loading(Translator):
+        def load(self, progress: Progress) -> None:
+            for fraction in (0.0, 0.01, 0.5, 0.25, 7.0):
+                progress(fraction, f"{fraction}")
+                estimates.append((engine.progress, engine.eta()))
+
+    estimates: list[tuple[float, float | None]] = []
+    engine = Engine(Loading(), Detector)
+    assert engine.eta() is None
+    await engine.load()
+    assert [progress for progress, _ in estimates] == [0.0, 0.01, 0.5, 0.25, 1.0]
+    (none, early, half, quarter, whole) = [eta for _, eta in estimates]
+    assert none is early is None and half is not None and quarter is not None
+    assert quarter > 2.9 * half and whole == 0
+    await engine.close()
+
+
+async def test_a_broken_engine_is_a_state_with_a_reason() -> None:
+    """From whichever call it comes; the first reason stays."""
+    engine = Engine(Translator(), Detector)
+    await engine.load()
+
+    def lost(reason: str) -> None:
+        raise EngineBroken(reason)
+
+    for reason in ("The GPU is gone.", "The GPU is still gone."):
+        with pytest.raises(EngineBroken, match=reason):
+            await engine.run(lost, reason)
+    assert (engine.state, engine.error, engine.broken.is_set()) == ("failed", "The GPU is gone.", True)
+    await engine.close()
+
+
+async def test_detectors_do_not_wait_behind_the_engine() -> None:
+    """However many calls wait for a batch that does not come."""
+    engine = Engine(Translator(), Detector)
+    gate = threading.Event()
+    async with asyncio.TaskGroup() as tasks:
+        waiting = [tasks.create_task(engine.run(gate.wait)) for _ in range(engine_thread.THREADS + 1)]
+        await asyncio.sleep(0)  # each of them runs up to its thread
+        assert await engine.judge(Detector(), np.zeros(VAD_WINDOW, np.float32)) == 0.0
+        assert not any(task.done() for task in waiting)
+        gate.set()
+    await engine.close()
+
+
+async def test_as_many_calls_run_at_once_as_a_batch_has_places() -> None:
+    """Each of 64 goes on only when all have come."""
+    engine = Engine(Translator(), Detector)
+    barrier = threading.Barrier(engine_thread.THREADS)
+    await asyncio.gather(*(engine.run(barrier.wait, 60) for _ in range(engine_thread.THREADS)))
     await engine.close()
 
 

@@ -297,6 +297,14 @@ def test_duration_of_packets() -> None:
     assert duration(b"") == 0
 
 
+def test_to_int16_leaves_every_sample_where_nothing_changes() -> None:
+    """At the same rate and pace pieces of one sound can be put together again; and FFmpeg would round the same way."""
+    pcm = tone(16_000).astype(np.float32) / 32768
+    assert np.array_equal(to_int16(pcm, 16_000, 16_000), tone(16_000))
+    halves = [to_int16(half, 16_000, 16_000) for half in (pcm[:777], pcm[777:])]
+    assert np.array_equal(np.concatenate(halves), tone(16_000))
+
+
 def test_to_int16_changes_rate_not_length_or_pitch() -> None:
     """24 kHz float to 48 kHz int16: the same second, the same tone."""
     pcm = to_int16(tone(24_000).astype(np.float32) / 32768, 24_000, CLOCK_RATE)

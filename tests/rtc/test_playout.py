@@ -81,8 +81,8 @@ class Voice:
         if tick.sent:
             self.clock = packets[0].timestamp if packets else (self.clock + FRAME) & 0xFFFFFFFF
             self.sent.append(self.clock)
-            if tick.began is not None:
-                self.began[tick.began] = self.clock
+            for number in tick.began:
+                self.began[number] = self.clock
         return tick
 
     def speak(self, said: np.ndarray) -> list[Packet]:
@@ -125,7 +125,7 @@ def test_a_phrase_begins_goes_on_and_ends() -> None:
     voice = Voice()
     voice.playout.say(7, pcm(2.5), voice.now)
     assert [voice.tick() for _ in range(5)] == [
-        Tick(sent=True, began=7, started=True),
+        Tick(sent=True, began=(7,), started=True),
         Tick(sent=True),
         Tick(sent=True),
         Tick(stopped=True),
@@ -188,7 +188,7 @@ def test_a_voice_that_begins_with_silence_begins() -> None:
     voice.now += 5
     promised = voice.playout.say(1, np.concatenate([silence(30), pcm(5)]), voice.now)
     before = len(voice.ear.heard)
-    assert voice.tick() == Tick(sent=True, began=1, started=True)
+    assert voice.tick() == Tick(sent=True, began=(1,), started=True)
     assert [(packet.marker, packet.timestamp) for packet in voice.ear.heard[before:]] == [(1, promised)]
 
 
@@ -264,7 +264,7 @@ def test_the_phrase_being_spoken_is_never_dropped() -> None:
     for number in range(1, 10):
         voice.playout.say(number, pcm(400), voice.now)
     assert voice.stats.phrases_dropped > 0
-    order = [tick.began for tick in iter(voice.tick, Tick(stopped=True)) if tick.began is not None]
+    order = [number for tick in iter(voice.tick, Tick(stopped=True)) for number in tick.began]
     assert order == sorted(order) and order[-1] == 9
     assert len(order) + 1 == 10 - voice.stats.phrases_dropped
     assert len(voice.sent) == 500 + 400 * len(order)

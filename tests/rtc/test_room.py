@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from rtc.events import RoomEvent, SlotsUpdated, TranscriptFinal
+from rtc.events import RoomEvent, SlotsUpdated, TranscriptFinal, TranscriptInterim
 from rtc.room import Room, RoomFull
 from rtc.rtp import Packet
 from rtc.slots import Mix, StreamKey
@@ -111,7 +111,8 @@ def test_targets_are_the_languages_that_somebody_else_listens_in(room: Room) -> 
     bob = Somebody("bob", "en")
     for member in (bob, Somebody("ana", "es"), Somebody("eva", "es")):
         room.join(member)
-    assert room.targets(bob) == ["es"]
+    assert room.targets(bob, "en") == ["es"]
+    assert room.targets(bob, "es") == [], "a segment that was begun in Spanish"
     assert {member.id for member in room.listeners("es", bob)} == {"ana", "eva"}
 
 
@@ -162,6 +163,9 @@ def test_a_final_says_where_and_when_it_is_heard(room: Room) -> None:
     mid = next(slot[0] for slot in room.slots_of(ana).slots if slot[2] == "translation")
     placed = room.place(event, ana, 960, 101.0)
     assert (placed.mid, placed.rtp_timestamp) == (mid, 961)
+    interim = TranscriptInterim("seg", "utt", "bob", "es", "en", True, "hola", 0, 1, committed=2)
+    early = room.place(interim, ana, 960, 101.0)
+    assert (early.committed, early.mid, early.rtp_timestamp) == (2, mid, 961)
     ana.mix = "original"
     room.reassign()
     assert room.place(event, ana, 960, 101.0) == event

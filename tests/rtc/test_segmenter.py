@@ -37,6 +37,15 @@ def test_a_short_word_is_waited_for_longer() -> None:
     assert kinds(cuts((SPEECH, 10), (SILENCE, SETTINGS.endpoint + 1), (SPEECH, 20), (SILENCE, 60))) == ONE
 
 
+def test_it_knows_how_much_of_a_segment_was_speech() -> None:
+    """Pauses within it and the silence that ended it are none; the next segment is counted anew."""
+    segmenter = Segmenter()
+    cuts((SPEECH, 30), (SILENCE, 3), (DOUBT, 5), (SILENCE, SETTINGS.endpoint), segmenter=segmenter)
+    assert not segmenter.in_segment and segmenter.speech == 35
+    cuts((SPEECH, 10), segmenter=segmenter)
+    assert segmenter.in_segment and segmenter.speech == 10
+
+
 def test_one_utterance_may_have_several_segments() -> None:
     """A pause longer than the endpoint, shorter than the turn, cuts a segment and keeps the turn."""
     found = kinds(cuts((SPEECH, 40), (SILENCE, 15), (SPEECH, 40), (SILENCE, 15), (SPEECH, 40), (SILENCE, 60)))

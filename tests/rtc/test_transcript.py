@@ -14,6 +14,16 @@ def test_words_in_a_language() -> None:
     assert [one.in_language(code) for code in ("es", "en", "fr")] == ["Hola.", "Hello.", None]
 
 
+def test_what_an_engine_cannot_write_is_read_in_translation() -> None:
+    """The speaker's words where there are any, else the first translation, else nothing."""
+    one = entry("")
+    assert one.words == ("es", "") and one.in_language("es") is None
+    one.translations.update(en="Hello.", fr="Salut.")
+    assert one.words == ("en", "Hello.") and one.in_language("es") is None
+    one.text = "Hola."
+    assert one.words == ("es", "Hola.")
+
+
 def test_an_utterance_is_found_with_all_its_segments_in_order() -> None:
     """By its id; an unknown one has none."""
     log = TranscriptLog()

@@ -16,6 +16,7 @@ def lobby(max_rooms: int = 3) -> Lobby:
 def test_a_room_without_a_name_gets_a_friendly_one() -> None:
     """Two words and a number; the name is the address."""
     room = lobby().create(None, 0.0)
+    assert room.mode == "simultaneous"
     assert re.fullmatch(r"[a-z]+-[a-z]+-\d\d", room.id) and room.name == room.id
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtc.events import LagStages, SlotsUpdated, SpeechStarted, TranscriptFinal, TranslationLag
+from rtc.events import LagStages, SlotsUpdated, SpeechStarted, TranscriptFinal, TranscriptInterim, TranslationLag
 from signaling import protocol
 from signaling.protocol import (
     NEXT,
@@ -21,6 +21,7 @@ from signaling.protocol import (
     Parser,
     Ping,
     ProtocolError,
+    RoomUpdate,
     State,
     Update,
     clean,
@@ -46,6 +47,7 @@ def parse(**fields: Any) -> Any:
         (JOIN | {"mix": "original", "extra": 1}, Join("Ana", "es", "auto", "v=0", "original", None, None)),
         ({"type": "session.join", "resume": "r", "last_seq": 4}, Join("", "", "", None, "both", "r", 4)),
         ({"type": "session.update", "mix": "translated"}, Update(None, None, None, "translated")),
+        ({"type": "room.update", "mode": "consecutive"}, RoomUpdate("consecutive")),
         ({"type": "ice.candidate"}, Candidate("", None, None)),
         ({"type": "ice.candidate", "candidate": "c", "sdp_mline_index": 0}, Candidate("c", None, 0)),
         ({"type": "track.mute"}, Mute(True)),
@@ -73,6 +75,9 @@ def test_messages_are_read(fields: dict[str, Any], message: object) -> None:
         (JOIN | {"speaks": "xx"}, "bad_language"),
         (JOIN | {"resume": "r", "last_seq": True}, "bad_message"),
         (JOIN | {"mix": "loud"}, "bad_message"),
+        ({"type": "room.update"}, "bad_message"),
+        ({"type": "room.update", "mode": "fast"}, "bad_message"),
+        ({"type": "room.update", "mode": ["consecutive"]}, "bad_message"),
         ({"type": "chat.send", "text": "x" * 21}, "too_large"),
         ({"type": "session.updates"}, "unknown_type"),
     ],
@@ -89,9 +94,9 @@ JSON = st.recursive(
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
 )
 FIELDS = st.fixed_dictionaries(
-    {"type": st.sampled_from(["session.join", "session.update", "ice.candidate", "chat.send", "ping"])},
+    {"type": st.sampled_from(["session.join", "session.update", "room.update", "ice.candidate", "chat.send", "ping"])},
     optional=dict.fromkeys(
-        ("name", "language", "speaks", "sdp", "resume", "last_seq", "mix", "text", "candidate"), JSON
+        ("name", "language", "speaks", "sdp", "resume", "last_seq", "mix", "mode", "text", "candidate"), JSON
     ),
 )
 
@@ -142,6 +147,8 @@ def test_events_become_messages() -> None:
     }
     final = dump(TranscriptFinal("s", "u", "p", "es", "en", True, "hola", 1, 2))
     assert final["type"] == "transcript.final" and "mid" not in final and "rtp_timestamp" not in final
+    interim = dump(TranscriptInterim("s", "u", "p", "es", "en", True, "hola", 1, 2, revision=3, committed=2))
+    assert (interim["type"], interim["revision"], interim["committed"]) == ("transcript.interim", 3, 2)
     lag = dump(TranslationLag("s", "p", "es", 10, LagStages(1, 2, 3, 4)))
     assert lag["stages"] == {"segment": 1, "queue": 2, "translate": 3, "playout": 4}
     slots = dump(SlotsUpdated((("1", "p", "translation", "es"),)))

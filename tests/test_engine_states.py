@@ -1,0 +1,150 @@
+"""Engines that take long to load, that break, or that cannot write what they hear; as people in a room see it."""
+
+import queue
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from models.base import EngineBroken, Progress
+from models.echo import EchoRecognition, EchoTranslator
+from signaling.engines import TRANSLATORS
+from signaling.settings import Settings
+from tests.client import RATE, Client, joined
+from tests.conftest import Server, serve
+from tests.speech import flite
+
+
+class Slow(EchoTranslator):
+    """Loads as far as it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: queue.Queue[tuple[float, str] | None] = queue.Queue()
+
+    def load(self, progress: Progress) -> None:
+        while (step := self.told.get()) is not None:
+            progress(*step)
+
+
+class Unwritten(EchoTranslator):
+    """Speech in, translations out: it never writes what was said."""
+
+    def hear(self, speaker: str, source: str, room: str = "", simultaneous: bool = True) -> EchoRecognition:
+        return _Unwritten(self, source, simultaneous)
+
+
+class _Unwritten(EchoRecognition):
+    def _languages(self) -> Iterator[str]:
+        return (language for language in super()._languages() if language != self._language)
+
+
+class TestLoading:
+    @pytest.fixture
+    async def slow(self, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Server, Slow]]:
+        translator = Slow()
+        monkeypatch.setitem(TRANSLATORS, "slow", lambda settings: translator)
+        async for server in serve(Settings(translator="slow"), ready=False):
+            try:
+                yield server, translator
+            finally:
+                translator.told.put(None)
+
+    async def test_people_see_how_far_it_is(self, slow: tuple[Server, Slow]) -> None:
+        """Who joins while it loads, whoever asks, and those who wait: until it is ready."""
+        server, translator = slow
+        translator.told.put((0.25, "reading weights"))
+        client = await Client(server.http, server.base, await server.room()).open()
+        try:
+            await client.join("Ana", "es")
+            state = await client.expect("session.state", lambda m: m.get("progress") == 0.25)
+            assert (state["state"], state["doing"]) == ("warming", "reading weights")
+            assert state["eta_s"] >= 0
+            answer = await server.get("/readyz")
+            assert answer.status == 503
+            assert (answer.json()["progress"], answer.json()["doing"]) == (0.25, "reading weights")
+            assert (await server.get("/v1/engine")).json()["progress"] == 0.25
+            translator.told.put((0.5, "warming up"))
+            await client.expect("session.state", lambda m: m.get("progress") == 0.5 and m["doing"] == "warming up")
+            translator.told.put(None)
+            await client.expect(
+                "session.state", lambda m: m == {"type": "session.state", "seq": m["seq"], "state": "ready"}
+            )
+            assert (await server.get("/readyz")).json() == {"state": "ready"}
+        finally:
+            await client.close()
+
+    async def test_without_progress_nothing_is_promised(self, slow: tuple[Server, Slow]) -> None:
+        """Not even a guess at how long it takes."""
+        server, _ = slow
+        answer = await server.get("/readyz")
+        assert answer.status == 503 and answer.json() == {"state": "warming", "progress": 0.0, "doing": ""}
+
+
+async def test_a_broken_engine_is_told_to_all_and_the_call_goes_on(server: Server) -> None:
+    """Not ready any more, with the reason; the original voices are still heard, and nobody is told twice."""
+    translator = server.house.engine.translator
+    assert isinstance(translator, EchoTranslator)
+    room = await server.room()
+    async with (
+        joined(server.http, server.base, room, "Ana", "es") as ana,
+        joined(server.http, server.base, room, "Bob", "en") as bob,
+    ):
+        translator.fail_next = EngineBroken("The GPU has lost its context.")
+        bob.microphone.say(flite("The results are very important.", rate=RATE))
+        for client in (ana, bob):
+            state = await client.expect("session.state", lambda m: "error" in m)
+            assert state["error"] == "The GPU has lost its context."
+        assert (await bob.expect("error"))["code"] == "engine_failed"
+        answer = await server.get("/readyz")
+        assert answer.status == 503 and answer.json()["error"] == "The GPU has lost its context."
+        assert (await server.stats())["engine"]["state"] == "failed"
+        start = len(ana.messages)
+        bob.microphone.say(flite("We have a problem with the computer.", rate=RATE))
+        await ana.expect("speech.stopped", lambda m: m["variant"] == "original", start=start)
+        ear = ana.ear(bob.id, "original")
+        assert ear is not None
+        await ana.until(lambda: ear.loudness() > 2.0, "both sentences in Bob's own voice")
+        assert len(bob.of("error")) == 1 and not ana.of("error")
+
+
+class TestUnwritten:
+    @pytest.fixture
+    def settings(self, monkeypatch: pytest.MonkeyPatch) -> Settings:
+        monkeypatch.setitem(TRANSLATORS, "unwritten", lambda settings: Unwritten())
+        return Settings(translator="unwritten")
+
+    async def test_what_cannot_be_written_is_still_interpreted(self, server: Server) -> None:
+        """The original's text is empty; the translation is read, heard and kept."""
+        room = await server.room()
+        async with (
+            joined(server.http, server.base, room, "Ana", "es") as ana,
+            joined(server.http, server.base, room, "Bob", "en") as bob,
+        ):
+            bob.microphone.say(flite("The results are very important.", rate=RATE))
+            final = await ana.expect("transcript.final", lambda m: m["translated"])
+            assert final["text"].startswith("[es] heard")
+            original = await ana.expect("transcript.final", lambda m: not m["translated"])
+            assert (original["text"], original["segment_id"]) == ("", final["segment_id"])
+            await ana.expect("translation.lag")
+            lines = (await server.get(f"/v1/rooms/{room}/transcript")).json()
+            assert [(line["text"], line["original_text"], line["language"]) for line in lines] == [
+                (final["text"], "", "es")
+            ]
+            french = (await server.get(f"/v1/rooms/{room}/transcript?language=fr")).json()
+            assert [line["text"] for line in french] == [f"[fr] {final['text']}"]
+
+
+async def test_what_the_engine_counts_is_told_to_operators(server: Server) -> None:
+    """In `/v1/stats` and `/metrics`, with how much speech there was."""
+    room = await server.room()
+    async with (
+        joined(server.http, server.base, room, "Ana", "es") as ana,
+        joined(server.http, server.base, room, "Bob", "en") as bob,
+    ):
+        bob.microphone.say(flite("The results are very important.", rate=RATE))
+        await ana.expect("transcript.final", lambda m: m["translated"])
+        stats = await server.stats()
+        assert stats["engine"]["counters"]["segments"] == stats["segments"] == 1
+        assert 0.5 < stats["speech_s"] < 3
+        metrics = (await server.get("/metrics")).text
+        assert 'dragoman_engine_total{counter="segments"} 1.0' in metrics
