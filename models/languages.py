@@ -72,7 +72,7 @@ LANGUAGES: dict[str, Tongue] = {
         Tongue("eu", "euskara", "Basque", "eus"),
         Tongue("fa", "فارسی", "Persian (Farsi)", "pes", 38),
         Tongue("fi", "suomi", "Finnish", "fin", 14),
-        Tongue("fil", "Filipino", "Filipino (Tagalog)", "tgl", 53),
+        Tongue("fil", "Filipino", "Tagalog", "tgl", 53),
         Tongue("fr", "français", "French", "fra", 15, apertium=("fra", "fr"), espeak="fr"),
         Tongue("fuv", "Fulfulde", "Nigerian Fulfulde", "fuv"),
         Tongue("ga", "Gaeilge", "Irish", "gle"),
@@ -149,7 +149,7 @@ LANGUAGES: dict[str, Tongue] = {
         Tongue("yo", "Èdè Yorùbá", "Yoruba", "yor"),
         Tongue("yue", "粵語", "Cantonese", "yue"),
         Tongue("zh", "简体中文", "Chinese (Mandarin)", "cmn", 4),
-        Tongue("zh-Hant", "繁體中文", "Chinese (Mandarin, traditional script)", "cmn_Hant", 4),
+        Tongue("zh-Hant", "繁體中文", "Chinese (Mandarin), traditional", "cmn_Hant", 4),
         Tongue("zu", "isiZulu", "Zulu", "zul"),
     )
 }

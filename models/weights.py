@@ -265,18 +265,31 @@ def _fetch_large(hub: ModuleType, model: str, info: Any, checkpoint: Checkpoint,
         with utils.WeakFileLock(lock):
             if (blobs / file.lfs.sha256).exists():
                 continue  # another process brought it meanwhile
+            _download(hub, hub.hf_hub_url(model, file.rfilename, revision=info.sha), file, partial)
+            _admit(partial, blobs / file.lfs.sha256)
+
+
+def _download(hub: ModuleType, url: str, file: Any, partial: Path) -> None:
+    """Append to the partial file what it lacks."""
+    while True:
+        had = _size(partial)
+        if had > file.lfs.size:
+            partial.unlink()
+            had = 0
+        try:
             with partial.open("ab") as out:
-                if out.tell() > file.lfs.size:
-                    out.truncate(0)
-                file_download.http_get(
-                    hub.hf_hub_url(model, file.rfilename, revision=info.sha),
+                hub.file_download.http_get(
+                    url,
                     out,
-                    resume_size=_size(partial),
-                    headers=utils.build_hf_headers(),
+                    resume_size=had,
+                    headers=hub.utils.build_hf_headers(),
                     expected_size=file.lfs.size,
                     displayed_filename=file.rfilename,
                 )
-            _admit(partial, blobs / file.lfs.sha256)
+            return
+        except Exception:  # of several HTTP clients; not all versions of the library try again by themselves
+            if _size(partial) == had:
+                raise
 
 
 def _size(path: Path) -> int:

@@ -45,6 +45,7 @@ class Hub:
     def __init__(self, repository: str, files: Mapping[str, bytes]) -> None:
         self.repository = repository
         self.files = dict(files)
+        self._etags = {name: _etag(content) for name, content in files.items()}
         self.url = ""
         self.asked: list[tuple[str, str, str]] = []
         """(method, path, Range) of every request."""
@@ -61,19 +62,21 @@ class Hub:
 
     def entry(self, name: str) -> dict[str, object]:
         """A file as the API lists it."""
-        content = self.files[name]
-        entry: dict[str, object] = {"size": len(content), "oid": self.etag(name), "blobId": self.etag(name)}
-        if len(content) >= LARGE:
-            digest = hashlib.sha256(content).hexdigest()
-            entry["lfs"] = {"oid": digest, "sha256": digest, "size": len(content), "pointerSize": 134}
+        size, etag = len(self.files[name]), self.etag(name)
+        entry: dict[str, object] = {"size": size, "oid": etag, "blobId": etag}
+        if size >= LARGE:
+            entry["lfs"] = {"oid": etag, "sha256": etag, "size": size, "pointerSize": 134}
         return entry
 
     def etag(self, name: str) -> str:
         """SHA-256 of a large file, Git's SHA-1 of a small one."""
-        content = self.files[name]
-        if len(content) >= LARGE:
-            return hashlib.sha256(content).hexdigest()
-        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        return self._etags[name]
+
+
+def _etag(content: bytes) -> str:
+    if len(content) >= LARGE:
+        return hashlib.sha256(content).hexdigest()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -27,12 +27,13 @@ const HEIGHT_PX = 460;
  * Combobox With List Autocomplete"): focus stays in the field, `aria-activedescendant` tells where the arrows are.
  */
 export class ChoiceDialog extends HTMLElement {
-  #label;
   #groupsFor;
   #value = '';
   /** @type {HTMLElement[]} in the order shown */
   #shown = [];
   #active = -1;
+  /** @type {HTMLElement | null} the button it stands beside */
+  #anchor = null;
   #listId = freshId('choices');
   #search;
   #list;
@@ -46,7 +47,6 @@ export class ChoiceDialog extends HTMLElement {
    */
   constructor(label, testid, groupsFor) {
     super();
-    this.#label = label;
     this.#groupsFor = groupsFor;
     this.#search = h('input', {
       type: 'text',
@@ -85,7 +85,7 @@ export class ChoiceDialog extends HTMLElement {
         'data-testid': `${testid}-dialog`,
         keydown: (/** @type {KeyboardEvent} */ event) => this.#press(event),
         click: (/** @type {Event} */ event) => event.target === this.#dialog && this.close(), // its backdrop
-        close: () => this.dispatchEvent(new Event('close')),
+        close: () => this.#closed(),
       },
       h(
         'header',
@@ -104,11 +104,12 @@ export class ChoiceDialog extends HTMLElement {
   open(anchor, value, query = '') {
     this.#value = value;
     this.#search.value = query;
-    this.#dialog.style.removeProperty('--height');
+    this.#anchor = anchor;
     this.#dialog.classList.toggle('is-long', this.#groupsFor('').flatMap(({ choices }) => choices).length > LONG);
     this.#fill();
     this.#dialog.showModal();
-    this.#place(anchor);
+    this.#place();
+    window.addEventListener('resize', this.#place);
     // On a touch screen the keyboard would cover the list: it comes when the field is touched.
     if (matchMedia('(pointer: coarse)').matches && !query) this.#list.focus();
     else this.#search.focus();
@@ -124,11 +125,16 @@ export class ChoiceDialog extends HTMLElement {
     this.#dialog.close();
   }
 
-  /** Beside the anchor, where there is more room. The stylesheet makes a sheet of it on a small screen.
-   * @param {HTMLElement} anchor */
-  #place(anchor) {
+  #closed() {
+    window.removeEventListener('resize', this.#place);
+    this.dispatchEvent(new Event('close'));
+  }
+
+  /** Beside the anchor, where there is more room. The stylesheet makes a sheet of it on a small screen. */
+  #place = () => {
+    if (!this.#anchor) return;
     const { style } = this.#dialog;
-    const { left, top, bottom, width } = anchor.getBoundingClientRect();
+    const { left, top, bottom, width } = this.#anchor.getBoundingClientRect();
     const wide = Math.max(width, WIDTH_PX);
     const [above, below] = [top - 2 * MARGIN_PX, innerHeight - bottom - 2 * MARGIN_PX];
     const up = below < HEIGHT_PX && above > below;
@@ -138,8 +144,9 @@ export class ChoiceDialog extends HTMLElement {
     style.setProperty('--bottom', up ? `${innerHeight - top + MARGIN_PX / 2}px` : 'auto');
     style.setProperty('--room', `${Math.min(HEIGHT_PX, up ? above : below)}px`);
     // It keeps its height when a search leaves fewer, or the field would jump.
+    style.removeProperty('--height');
     if (!matchMedia(NARROW).matches) style.setProperty('--height', `${this.#dialog.offsetHeight}px`);
-  }
+  };
 
   #fill() {
     const query = this.#search.value;

@@ -286,8 +286,7 @@ async def test_keyboard_only(site: Site, silent: Browser, meet: Meet) -> None:
     await tab_to("name-input")
     await keyboard.type("Ana")
     await tab_to("language-select")
-    await keyboard.type("Esp")
-    await keyboard.press("Enter")
+    await keyboard.type("Esp\n")
     assert await ana.by("language-select").get_attribute("value") == "es"
     await tab_to("join-button")
     await keyboard.press("Enter")

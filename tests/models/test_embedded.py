@@ -54,7 +54,7 @@ def test_words_appear_in_every_language_before_the_end_and_without_a_voice(engin
         recognition.push(piece)
         while (interim := recognition.interim()) is None:  # the recogniser tells by itself: ask until it has
             recognition.push(np.zeros(320, np.float32))
-            threading.Event().wait(0.001)
+            threading.Event().wait(0.02)  # as long as the silence: it must not pile up
         interims.append(interim)
     first = list(interims[0])
     assert [one.language for one in first] == ["en", "es", "fr"]
