@@ -298,8 +298,8 @@ SHORTEST_PACED = 0.1
 def to_int16(pcm: npt.NDArray[np.float32], rate: int, target_rate: int, tempo: float = 1.0) -> Int16:
     """Mono float in [-1, 1] at `rate` to int16 at `target_rate`, spoken `tempo` times as fast at the same pitch.
 
-    Sample for sample where neither changes; a piece shorter than SHORTEST_PACED keeps its pace. Takes about 2 ms of CPU per second of audio with a tempo, less without: not
-    for the event loop.
+    Sample for sample where neither changes; a piece shorter than SHORTEST_PACED keeps its pace. Takes about 2 ms of CPU
+    per second of audio with a tempo, less without: not for the event loop.
     """
     paced = abs(tempo - 1.0) > 0.01 and len(pcm) >= SHORTEST_PACED * rate
     if (rate == target_rate and not paced) or not len(pcm):  # FFmpeg has no empty frames

@@ -32,8 +32,6 @@ from rtc.opus import (
     to_ogg,
 )
 
-RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
-
 
 def tone(rate: int, seconds: float = 1.0, hertz: float = 440.0) -> Int16:
     time = np.arange(round(rate * seconds)) / rate
