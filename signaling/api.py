@@ -235,6 +235,8 @@ class Api:
     # helpers
 
     def _ready(self) -> None:
+        if self._house.engine.state == "failed":
+            raise Problem(503, "engine_failed", self._house.engine.error)
         if self._house.engine.state != "ready":
             raise Problem(503, "warming", "The interpreter is still warming up.", retry_after=3)
 

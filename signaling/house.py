@@ -81,9 +81,7 @@ class House:
     async def _tell_progress(self) -> None:
         told = (0.0, "")
         while True:
-            await asyncio.sleep(
-                PROGRESS_INTERVAL
-            )  # so often at most; progress comes from a thread, as often as it likes
+            await asyncio.sleep(PROGRESS_INTERVAL)  # its thread may tell of progress as often as it likes
             if (now := (self.engine.progress, self.engine.doing)) != told:
                 told = now
                 self.announce()

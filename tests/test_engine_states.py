@@ -98,6 +98,11 @@ async def test_a_broken_engine_is_told_to_all_and_the_call_goes_on(server: Serve
         answer = await server.get("/readyz")
         assert answer.status == 503 and answer.json()["error"] == "The GPU has lost its context."
         assert (await server.stats())["engine"]["state"] == "failed"
+        await bob.send("chat.send", text="Still here")
+        message = await ana.expect("chat.message")
+        assert message["text"] == "Still here", "as it is: better than not at all"
+        replay = await server.get(f"/v1/utterances/{message['utterance_id']}/audio?language=en")
+        assert (replay.status, replay.json()["code"]) == (503, "engine_failed")
         start = len(ana.messages)
         bob.microphone.say(flite("We have a problem with the computer.", rate=RATE))
         await ana.expect("speech.stopped", lambda m: m["variant"] == "original", start=start)

@@ -24,7 +24,8 @@ const TICK_MS = 100;
  *
  * - `state` LinkState · `people` nothing (the roster changed) · `joined`/`left` Participant · `me` nothing
  * - `caption` {caption, final: Transcript | null} · `chat` ChatMessage · `lag` Lag · `engine` Engine
- * - `room` nothing (its mode changed) · `problem` Problem (the call goes on) · `ended` Problem | null (it does not) · `tick` nothing, ten times a second
+ * - `room` nothing (its mode changed) · `problem` Problem (the call goes on) · `ended` Problem | null (it does not)
+ * - `tick` nothing, ten times a second
  */
 export class Call extends EventTarget {
   #link;

@@ -18,6 +18,7 @@ from rtc.opus import (
     LOSS_BEGINS,
     LOSS_ENDS,
     LOSSY,
+    RATES,
     Decoder,
     Encoder,
     Int16,
@@ -30,8 +31,6 @@ from rtc.opus import (
     to_int16,
     to_ogg,
 )
-
-RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 
 
 def tone(rate: int, seconds: float = 1.0, hertz: float = 440.0) -> Int16:
@@ -303,6 +302,14 @@ def test_to_int16_leaves_every_sample_where_nothing_changes() -> None:
     assert np.array_equal(to_int16(pcm, 16_000, 16_000), tone(16_000))
     halves = [to_int16(half, 16_000, 16_000) for half in (pcm[:777], pcm[777:])]
     assert np.array_equal(np.concatenate(halves), tone(16_000))
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_to_int16_loses_no_piece_however_short(rate: int) -> None:
+    """Pieces of a sentence may be any number of samples; what is too short to be spoken faster is spoken as it is."""
+    for milliseconds in (1, 5, 20, 60, 99, 101, 150, 400):
+        pcm = tone(rate, milliseconds / 1000).astype(np.float32) / 32768
+        assert len(pcm) / 1.3 < len(to_int16(pcm, rate, rate, tempo=1.2)) <= len(pcm)
 
 
 def test_to_int16_changes_rate_not_length_or_pitch() -> None:
