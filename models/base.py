@@ -211,7 +211,7 @@ class Dialogue(Protocol):
         stay as they are. Blocks for tens of milliseconds, however many they are.
 
         Raises ValueError, before anything has happened, for a seat that does not exist or a frame that is not
-        `frame_samples` finite numbers; EngineFailed: these frames are lost and the conversations go on; EngineBroken."""
+        `frame_samples` finite numbers; EngineFailed (these frames are lost, the conversations go on); EngineBroken."""
 
     def counters(self) -> Mapping[str, float]:
         """What was done and failed so far, by snake_case names; for operators. Never blocks."""

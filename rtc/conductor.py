@@ -1,15 +1,15 @@
 """When a duplex model makes its next step, and with whose frames. Pure: no loop, no clock, no model.
 
-A step serves every seat at once, so it waits until all have a frame of speech, but not for ever: when somebody's is late
-or lost, that seat alone hears a frame of silence, and is not waited for again until it sends. So one bad network delays
-nobody, and a voice goes on talking to somebody who is not heard.
+A step serves every seat at once, so it waits until all have a frame of speech, but not for ever: when somebody's is
+late or lost, that seat alone hears a frame of silence, and is not waited for again until it sends. So one bad network
+delays nobody, and a voice goes on talking to somebody who is not heard.
 
-Two things keep a conversation in the present. A seat's frames wait in a short queue, the oldest of which goes when it is
-full; and frames that have waited for seconds without being needed (they came in a burst, after a stall) go as well. And
-steps are as many as time has passed, give or take that queue: a client that sends faster than real time cannot drive
-the voices of the others.
+A conversation stays in the present: a seat's frames wait in a short queue, the oldest of which goes when it is full,
+and what has waited for seconds without being needed (it came in a burst, after a stall) goes as well.
 
-The second rule is the generic cell rate algorithm (ITU-T I.371): `_earliest` is its theoretical arrival time.
+There are as many steps as time has passed, give or take the length of that queue: a client that sends faster than real
+time cannot drive the voices of the others. This is the generic cell rate algorithm (ITU-T I.371), and `_earliest` its
+theoretical arrival time.
 """
 
 from collections import deque
@@ -128,7 +128,7 @@ class Conductor:
         due = self.due
         if due is None or now < due:
             return None
-        # Speech sets the pace. Without it the beat is kept, however late a timer calls: the voices go on at their speed.
+        # Speech sets the pace. Without it the beat is kept, however late a timer calls: voices go on at their speed.
         behind = now - DEPTH * PERIOD
         self._last = now if self._all_here() or self._last == -inf else max(self._last + PERIOD, behind)
         self._earliest = max(self._earliest, behind) + PERIOD
