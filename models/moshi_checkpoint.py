@@ -98,7 +98,8 @@ def read(folder: Path) -> Checkpoint:
     if (path := folder / "config.json").exists():
         try:
             config = json.loads(path.read_text())
-            config["dep_q"], config["n_q"], config["context"], parameters(config)
+            if min(parameters(config), config["context"]) < 1:
+                raise ValueError("it has no context")
         except (ValueError, KeyError, TypeError) as error:
             raise EngineError(f"{path} does not describe a Moshi ({error!r}): download the checkpoint again.") from None
     kind = config.get("model_type", "moshi")
