@@ -77,16 +77,19 @@ class Batch:
         """Begin new conversations. Not captured in a graph: milliseconds for one seat as for many."""
         import torch
 
+        rows = torch.tensor(list(seats), dtype=torch.long)
         chosen = torch.zeros(self._seats, dtype=torch.bool)
-        chosen[list(seats)] = True
+        chosen[rows] = True
         with torch.no_grad():
             self._mimi.reset_streaming(chosen)
             self._gen.reset_streaming(chosen)
             # The library only moves the rings' ends: old keys and values stay and are masked. But NaN times a weight of
             # 0 is NaN, so a conversation that ended in overflow would be the last on its seat; and words of one person
             # have no business in the memory of another's conversation.
-            for ring in self._rings:  # [2, B or, with guidance, 2 B, heads, context, width]
-                ring[:, chosen.repeat(ring.shape[1] // self._seats).to(ring.device)] = 0
+            rows = rows.to(self._device)
+            for ring in self._rings:  # [2, B, heads, context, width]; with guidance, the model's have 2 B
+                for first in range(0, ring.shape[1], self._seats):
+                    ring.index_fill_(1, first + rows, 0)
         self._fresh |= chosen
         self._ended &= ~chosen
 
@@ -168,7 +171,8 @@ class Moshi:
         trained = checkpoint.lm["context"]
         if seats < 1:
             raise ValueError(f"a voice has at least one seat, not {seats}")
-        if not 1 <= (context or trained) <= trained:
+        self._context: int = trained if context is None else context
+        if not 1 <= self._context <= trained:
             raise ValueError(f"the context of {folder} is 1 to {trained} steps, not {context}")
         described = bool(checkpoint.lm.get("conditioners"))
         if guidance != 1 and not described:
@@ -176,7 +180,6 @@ class Moshi:
         self.name = checkpoint.kind
         self.notice = NOTICES[checkpoint.kind]
         self.seats = seats
-        self._context: int = context or trained
         self._device_name, self._guidance, self._described = device, guidance, described
         self._sampling = {**checkpoint.sampling, **({"use_sampling": False} if greedy else {})}
         self._batch: Batch | None = None

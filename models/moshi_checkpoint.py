@@ -215,17 +215,6 @@ def memory(lm: Mapping[str, Any], context: int, number: int, guided: bool, reser
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """The parts of a checkpoint, in memory."""
-
-    lm: Any
-    """moshi.models.LMModel"""
-    mimi: Any
-    """moshi.models.MimiModel"""
-    tokenizer: "sentencepiece.SentencePieceProcessor"
-
-
 def library() -> Any:
     """The module `moshi.models`. Raises EngineError if it or what it needs is not installed."""
     # Read when moshi is imported. Compiling takes longer than it saves here, and needs a C++ compiler; CUDA graphs,

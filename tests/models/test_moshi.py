@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("moshi")
+from models import moshi, moshi_checkpoint
+from models.base import EngineBroken, EngineError, EngineFailed, Pcm
+from models.moshi import Batch, Moshi
 
-from models import moshi, moshi_checkpoint  # noqa: E402  # after the skips
-from models.base import EngineBroken, EngineError, EngineFailed, Pcm  # noqa: E402  # after the skips
-from models.moshi import Batch, Moshi  # noqa: E402  # after the skips
-from tests.models.tiny_moshi import CONTEXT, checkpoint, speech  # noqa: E402  # after the skips
+try:
+    moshi_checkpoint.library()
+except EngineError as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+import torch  # noqa: E402  # not everybody has it
+
+from tests.models.tiny_moshi import CONTEXT, checkpoint, speech  # noqa: E402  # needs it
 
 FRAMES = 60
 """Of each conversation: more than twice the context."""
@@ -330,7 +335,7 @@ def test_what_cannot_be_is_said_before_loading() -> None:
     folder = checkpoint("moshi")
     with pytest.raises(ValueError, match="at least one seat, not 0"):
         Moshi(folder, seats=0)
-    for context in (-1, CONTEXT + 1):
+    for context in (-1, 0, CONTEXT + 1):
         with pytest.raises(ValueError, match=f"is 1 to {CONTEXT} steps, not {context}"):
             Moshi(folder, context=context)
     with pytest.raises(ValueError, match="knows no guidance"):
