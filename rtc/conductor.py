@@ -36,8 +36,8 @@ WINDOW = 25
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What the model is to do now: `reset(resets)`, if there are any, then `step(frames)`. If the reset fails, `restart`
-    those seats."""
+    """What the model is to do now: `reset(resets)`, if there are any, then `step(frames)`. Should the reset fail,
+    `restart` those seats."""
 
     resets: tuple[int, ...]
     """Seats in which a conversation begins. They are in `frames` too."""

@@ -18,9 +18,9 @@ try:
 except EngineError as error:
     pytest.skip(str(error), allow_module_level=True)
 
-import torch  # noqa: E402  # not everybody has it
+import torch  # not everybody has it
 
-from tests.models.tiny_moshi import CONTEXT, checkpoint, speech  # noqa: E402  # needs it
+from tests.models.tiny_moshi import CONTEXT, checkpoint, speech  # needs it
 
 FRAMES = 60
 """Of each conversation: more than twice the context."""

@@ -186,8 +186,8 @@ phases = st.lists(st.floats(0, PERIOD), min_size=1, max_size=4)
 @settings(max_examples=50, deadline=None)
 @given(phases, st.floats(0, 0.9 * PERIOD), st.integers(0, 2**32 - 1))
 def test_jitter_is_not_loss(starts: list[float], busy: float, seed: int) -> None:
-    """Frames that come within 20 ms of their time are all heard, in order, with no silence between them, however the
-    clients' clocks lie to each other and however long the model computes."""
+    """Frames that come within 20 ms of their time are heard in order, with no silence between them, however the clients'
+    clocks lie to each other and however long the model computes. At most one each is dropped: it waited for nothing."""
     rng = np.random.default_rng(seed)
     jitter = rng.uniform(0, 0.9 * GRACE, (len(starts), 200))
 
@@ -195,14 +195,33 @@ def test_jitter_is_not_loss(starts: list[float], busy: float, seed: int) -> None
         return lambda number: starts[seat] + number * PERIOD + jitter[seat, number]
 
     clients = [Client(arrives(seat)) for seat in range(len(starts))]
-    conductor = simulate(clients, 10.0, busy)
-    assert conductor.dropped == 0
+    simulate(clients, 10.0, busy)
     for client in clients:
-        which = [number for _, number in client.heard]
-        first = which.index(1)
-        settled = which[first + 2 * len(clients) :]  # until all have met, a beat may fall between two phases
-        assert settled == list(range(settled[0], settled[0] + len(settled)))
+        which = [number for when, number in client.heard if when > client.arrival(1) + PERIOD]
+        assert 0 not in which and which == sorted(set(which))
+        assert which[-1] - which[0] + 1 - len(which) <= 1
         assert all(when - client.arrival(number) < PERIOD + GRACE + busy for when, number in client.heard if number)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sets(st.integers(2, 100)), phases)
+def test_a_lost_frame_is_silence_in_its_place(lost: set[int], starts: list[float]) -> None:
+    """One frame of silence for one that is lost, and nothing at all for those who lost none."""
+
+    def lossy(number: int) -> float:
+        return inf if number in lost else number * PERIOD
+
+    one = Client(lossy)
+    simulate([one], 9.0)
+    which = [number for _, number in one.heard]
+    begin = which.index(1)
+    assert which[begin:] == [0 if number in lost else number for number in range(1, len(which) - begin + 1)]
+
+    others = [Client(lambda number, start=start: start + number * PERIOD) for start in starts]
+    simulate([Client(lossy), *others], 9.0)
+    for client in others:
+        which = [number for when, number in client.heard if when > client.arrival(1) + PERIOD]
+        assert which == list(range(which[0], which[0] + len(which)))
 
 
 @settings(max_examples=50, deadline=None)
@@ -242,13 +261,13 @@ def test_who_sends_too_fast_hurries_nobody(speed: float, listener: bool) -> None
 @settings(max_examples=50, deadline=None)
 @given(phases, st.floats(1.5, 3.0))
 def test_a_model_that_is_too_slow_drops_and_does_not_fall_behind(starts: list[float], slowness: float) -> None:
-    """The age of what is heard is bounded by the queue."""
+    """What is heard is at most as old as the queue is long."""
     clients = [Client(lambda number, start=start: start + number * PERIOD) for start in starts]
     busy = slowness * PERIOD
     conductor = simulate(clients, 10.0, busy)
     assert conductor.dropped > 0
     for client in clients:
-        assert max(when - client.arrival(number) for when, number in client.heard if number) <= DEPTH * PERIOD + busy
+        assert max(when - client.arrival(number) for when, number in client.heard if number) <= DEPTH * PERIOD + 1e-3
 
 
 actions = st.lists(
