@@ -162,7 +162,7 @@ class Moshi:
         greedy: bool = False,
     ) -> None:
         """`folder` holds a checkpoint as on the Hub. `context`: steps (80 ms) that a voice remembers, at most what it
-        was trained with, which is the default; a seat's memory grows with it. `device`: a CUDA GPU if there is one.
+        was trained with, which is the default; a seat's memory grows with it. `device`: `cuda`, `cuda:1` …, `cpu`; a GPU if there is one.
         `guidance`: how much nearer Hibiki's voice comes to the speaker's; 1 not at all, 3 a lot at twice the work.
         `greedy`: say what is likeliest, instead of drawing as the checkpoint asks: the same again and again.
 
@@ -171,6 +171,8 @@ class Moshi:
         trained = checkpoint.lm["context"]
         if seats < 1:
             raise ValueError(f"a voice has at least one seat, not {seats}")
+        if device and device.split(":")[0] not in RESERVE:
+            raise ValueError(f"a voice runs on cuda or cpu, not on {device}")
         self._context: int = trained if context is None else context
         if not 1 <= self._context <= trained:
             raise ValueError(f"the context of {folder} is 1 to {trained} steps, not {context}")
@@ -191,10 +193,19 @@ class Moshi:
 
     def load(self, progress: Progress) -> None:
         """Make ready, all seats included; blocks for minutes. Raises EngineError."""
-        progress(0.0, "looking for room")
         moshi_checkpoint.library()
+        try:
+            self._load(progress)
+        except EngineError:
+            raise
+        except Exception as error:  # whatever torch raises for a model that does not fit after all, or a GPU in pieces
+            self.close()
+            raise EngineError(f"{self.name} does not run: {_first_line(error)}.") from error
+
+    def _load(self, progress: Progress) -> None:
         import torch
 
+        progress(0.0, "looking for room")
         device = torch.device(self._device_name or ("cuda" if torch.cuda.is_available() else "cpu"))
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         moshi_checkpoint.memory(
@@ -210,15 +221,11 @@ class Moshi:
         progress(0.05, "reading the language model")
         lm = moshi_checkpoint.load_lm(self._checkpoint, device, dtype, self._context)
         progress(0.9, "warming up")
-        try:
-            self._batch = Batch(lm, mimi, self.seats, self._sampling, self._described, self._guidance)
-            silence = np.zeros((self.seats, self.frame_samples), np.float32)
-            for _ in range(WARM_UP):
-                self._batch.step(silence, range(self.seats))
-            self._batch.reset(range(self.seats))
-        except Exception as error:  # whatever torch raises for a model that does not fit after all
-            self.close()
-            raise EngineError(f"{self.name} does not run: {_first_line(error)}.") from error
+        self._batch = Batch(lm, mimi, self.seats, self._sampling, self._described, self._guidance)
+        silence = np.zeros((self.seats, self.frame_samples), np.float32)
+        for _ in range(WARM_UP):
+            self._batch.step(silence, range(self.seats))
+        self._batch.reset(range(self.seats))
         progress(1.0, "ready")
 
     def reset(self, seats: Sequence[int]) -> None:

@@ -1,5 +1,7 @@
 """Moshi with many people: tiny random checkpoints in the real layout, through the real loaders."""
 
+import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -335,6 +337,8 @@ def test_what_cannot_be_is_said_before_loading() -> None:
     folder = checkpoint("moshi")
     with pytest.raises(ValueError, match="at least one seat, not 0"):
         Moshi(folder, seats=0)
+    with pytest.raises(ValueError, match="runs on cuda or cpu, not on mps"):
+        Moshi(folder, device="mps")
     for context in (-1, 0, CONTEXT + 1):
         with pytest.raises(ValueError, match=f"is 1 to {CONTEXT} steps, not {context}"):
             Moshi(folder, context=context)
@@ -365,9 +369,25 @@ def test_a_shorter_context_remembers_less() -> None:
 
 def test_a_checkpoint_that_does_not_run_says_so(tmp_path: Path) -> None:
     """A sampling parameter that the library does not know, for one."""
-    for path in checkpoint("moshi").iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(checkpoint("moshi"), tmp_path, dirs_exist_ok=True)
     config = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(config.replace('"top_k_text"', '"warmth"'))
     with pytest.raises(EngineError, match=r"moshi does not run: .*'warmth'"):
         Moshi(tmp_path, device="cpu").load(lambda fraction, doing: None)
+
+
+def test_another_codec_is_refused(tmp_path: Path) -> None:
+    """Its codes would mean something else to the model."""
+    shutil.copytree(checkpoint("moshi"), tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "mimi_config.json").read_text())
+    config["frame_rate"] = 25
+    (tmp_path / "mimi_config.json").write_text(json.dumps(config))
+    with pytest.raises(EngineError, match=r"tokenizer-tiny-checkpoint\.safetensors (is not|could not)"):
+        Moshi(tmp_path, device="cpu").load(lambda fraction, doing: None)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu_is_said() -> None:
+    """When one was asked for."""
+    with pytest.raises(EngineError, match="moshi does not run: "):
+        Moshi(checkpoint("moshi"), device="cuda").load(lambda fraction, doing: None)

@@ -186,8 +186,8 @@ phases = st.lists(st.floats(0, PERIOD), min_size=1, max_size=4)
 @settings(max_examples=50, deadline=None)
 @given(phases, st.floats(0, 0.9 * PERIOD), st.integers(0, 2**32 - 1))
 def test_jitter_is_not_loss(starts: list[float], busy: float, seed: int) -> None:
-    """Frames that come within 20 ms of their time are heard in order, with no silence between them, however the clients'
-    clocks lie to each other and however long the model computes. At most one each is dropped: it waited for nothing."""
+    """Frames that come within 20 ms of their time are heard in order, with no silence between them, however the clocks
+    of the clients lie to each other and however long the model computes. One is dropped at most, if it waits in vain."""
     rng = np.random.default_rng(seed)
     jitter = rng.uniform(0, 0.9 * GRACE, (len(starts), 200))
 
