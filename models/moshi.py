@@ -162,9 +162,9 @@ class Moshi:
         greedy: bool = False,
     ) -> None:
         """`folder` holds a checkpoint as on the Hub. `context`: steps (80 ms) that a voice remembers, at most what it
-        was trained with, which is the default; a seat's memory grows with it. `device`: `cuda`, `cuda:1` …, `cpu`; a GPU if there is one.
-        `guidance`: how much nearer Hibiki's voice comes to the speaker's; 1 not at all, 3 a lot at twice the work.
-        `greedy`: say what is likeliest, instead of drawing as the checkpoint asks: the same again and again.
+        was trained with, which is the default; a seat's memory grows with it. `device`: `cuda`, `cuda:1` …, `cpu`; by
+        default a GPU if there is one. `guidance`: how much nearer Hibiki's voice comes to the speaker's; 1 not at all,
+        3 a lot, at twice the work. `greedy`: say what is likeliest, instead of drawing as the checkpoint asks.
 
         Raises EngineError for a folder that holds no voice, ValueError for anything else that cannot be."""
         self._checkpoint = checkpoint = moshi_checkpoint.read(folder)

@@ -10,6 +10,7 @@ Moshi: Défossez et al., arXiv 2410.00037. Hibiki: Labiausse et al., arXiv 2502.
 import copy
 import json
 import os
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -278,5 +279,6 @@ def load_tokenizer(checkpoint: Checkpoint) -> "sentencepiece.SentencePieceProces
 
 
 def _unreadable(path: Path, error: Exception) -> EngineError:
-    reason = str(error).strip().split("\n")[0]
+    # torch says on its first line that there are errors, and on the next which.
+    reason = textwrap.shorten(str(error), 200, placeholder=" …")
     return EngineError(f"{path} could not be loaded ({reason}): download the checkpoint again.")

@@ -1,8 +1,8 @@
 """When a duplex model makes its next step, and with whose frames. Pure: no loop, no clock, no model.
 
 A step serves every seat at once, so it waits until all have a frame of speech, but not for ever: when somebody's is
-late or lost, that seat alone hears a frame of silence, and is not waited for again until it sends. So one bad network
-delays nobody, and a voice goes on talking to somebody who is not heard.
+late or lost, that seat alone hears a frame of silence, and after a few of them is not waited for until it sends again.
+So one bad network delays nobody, and a voice goes on talking to somebody who is not heard.
 
 A conversation stays in the present: a seat's frames wait in a short queue, the oldest of which goes when it is full,
 and what has waited for seconds without being needed (it came in a burst, after a stall) goes as well.
@@ -27,6 +27,10 @@ PERIOD = 0.08
 GRACE = 0.02
 """Seconds beyond PERIOD after which a frame is late: one packet. With none, half of all jitter would be loss."""
 
+PATIENCE = 3
+"""Frames in a row that a seat misses before it is not waited for. With less, one lost packet would cost two frames: the
+next would come just after others had made the step."""
+
 DEPTH = 3
 """Frames of one seat that wait at most, and steps that may be made up for after the model has stood still."""
 
@@ -48,7 +52,7 @@ class Step:
 @dataclass(slots=True)
 class _Seat:
     waiting: deque[Pcm] = field(default_factory=deque)
-    awaited: bool = False  # it has sent a frame since it last missed one
+    missed: int = PATIENCE  # frames in a row
     spare: int = DEPTH  # the fewest frames that a step left waiting, in this window
     steps: int = 0  # in this window
 
@@ -109,7 +113,7 @@ class Conductor:
         if not np.isfinite(frame).all():
             raise ValueError("a frame has finite numbers only")
         state = self._seats[seat]
-        state.awaited = True
+        state.missed = 0
         state.waiting.append(frame)
         if len(state.waiting) > DEPTH:
             state.waiting.popleft()
@@ -140,12 +144,12 @@ class Conductor:
 
     def _all_here(self) -> bool:
         """Everybody who is waited for has a frame, and somebody is."""
-        awaited = [state for state in self._seats.values() if state.awaited]
+        awaited = [state for state in self._seats.values() if state.missed < PATIENCE]
         return bool(awaited) and all(state.waiting for state in awaited)
 
     def _next(self, state: _Seat) -> Pcm:
         if not state.waiting:
-            state.awaited = False
+            state.missed += 1
             self.silent += 1
         frame = state.waiting.popleft() if state.waiting else self._silence
         state.steps += 1
