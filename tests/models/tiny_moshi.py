@@ -25,6 +25,9 @@ from models.base import Pcm
 from models.moshi_checkpoint import library
 
 CARD = 64
+CODEBOOKS = 4
+"""Of each direction."""
+
 CONTEXT = 24
 """Steps that the language model remembers: a conversation of a few seconds wraps its rings."""
 
@@ -47,10 +50,10 @@ MIMI: Mapping[str, Any] = {
         "last_kernel_size": 3,
         "norm": "none",
         "pad_mode": "constant",
-        "ratios": [8, 6, 5, 4],
+        "ratios": [32, 30],
         "true_skip": True,
     },
-    "quantizer": {"dimension": 16, "n_q": 8, "bins": CARD, "input_dimension": 32, "output_dimension": 32},
+    "quantizer": {"dimension": 16, "n_q": CODEBOOKS, "bins": CARD, "input_dimension": 32, "output_dimension": 32},
     "transformer": {
         "d_model": 32,
         "num_heads": 2,
@@ -72,8 +75,8 @@ MIMI: Mapping[str, Any] = {
 LM: Mapping[str, Any] = {
     "dim": 64,
     "existing_text_padding_id": 3,
-    "n_q": 16,
-    "dep_q": 8,
+    "n_q": 2 * CODEBOOKS,
+    "dep_q": CODEBOOKS,
     "card": CARD,
     "num_heads": 4,
     "num_layers": 2,
@@ -96,10 +99,10 @@ LM: Mapping[str, Any] = {
     "depformer_gating": "silu",
     "depformer_pos_emb": "none",
     "depformer_weights_per_step": True,
-    "delays": [0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1],
+    "delays": [0, *[0, 1, 1, 1] * 2],
 }
 
-LATER = [0, 0, 2, 2, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 2]
+LATER = [0, *[0, 2, 2, 2] * 2]
 DESCRIPTION = {
     "type": "lut",
     "lut": {
@@ -123,7 +126,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
         "delays": LATER,
         "kv_repeat": 2,
         "depformer_kv_repeat": 1,
-        "depformer_weights_per_step_schedule": [0, 1, 2, 3, 4, 4, 4, 4],
+        "depformer_weights_per_step_schedule": [0, 1, 2, 2],
         "positional_embedding": "rope_concat",
     },
 }
@@ -182,7 +185,7 @@ def _tokenizer(seed: int) -> bytes:
     return model.getvalue()
 
 
-def random_mimi(config: Mapping[str, Any] | None, device: str = "cpu", codebooks: int = 8) -> torch.nn.Module:
+def random_mimi(config: Mapping[str, Any] | None, device: str = "cpu", codebooks: int = CODEBOOKS) -> torch.nn.Module:
     """A codec that nobody trained; of full size if `config` is None."""
     mimi = library().loaders.get_mimi(None, config, device=device, num_codebooks=codebooks)
     with torch.no_grad():
@@ -196,6 +199,8 @@ def random_mimi(config: Mapping[str, Any] | None, device: str = "cpu", codebooks
                 codebook.cluster_usage.fill_(1.0)
                 codebook._initialized.fill_(1.0)
                 spread = spread * 0.7
+            quantizer.output_proj.weight.mul_(30.0)  # louder than the biases of the decoder
+        mimi.upsample.convtr.convtr.convtr.weight.mul_(4.0)
     return mimi
 
 
@@ -205,8 +210,9 @@ def random_lm(arguments: Mapping[str, Any], device: str = "cpu", dtype: torch.dt
     lm = library().loaders.get_moshi_lm(None, own, device=device, dtype=dtype)
     with torch.no_grad():
         for name, weights in lm.named_parameters():
-            if weights.dim() > 1:  # louder, so that what is likeliest depends on what was heard
-                weights.mul_(3.0 if "emb" in name else 1.6)
+            # Louder, so that what is likeliest depends on what is heard now, and on what was said long before.
+            if weights.dim() > 1 and not name.startswith("condition_provider"):
+                weights.mul_(3.0 if "emb" in name or "self_attn" in name else 1.6)
     return lm
 
 
