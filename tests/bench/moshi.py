@@ -84,7 +84,8 @@ class Bench:
         self.torch, self.size, self.device = torch, size, torch.device(device)
         self.dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
         torch.manual_seed(0)
-        self.mimi = random_mimi(size.mimi, device)
+        codebooks = max(size.lm["dep_q"], size.lm["n_q"] - size.lm["dep_q"])
+        self.mimi = random_mimi(size.mimi, device, codebooks)
         self.lm = random_lm(size.lm, device, self.dtype)
 
     @contextmanager
