@@ -87,8 +87,9 @@ class Checkpoint:
     @property
     def codebooks(self) -> int:
         """Of Mimi's, how many are heard or spoken, whichever is more."""
-        dep_q: int = self.lm["dep_q"]
-        return max(dep_q, self.lm["n_q"] - dep_q)
+        spoken: int = self.lm["dep_q"]
+        heard: int = self.lm["n_q"] - spoken
+        return max(spoken, heard)
 
 
 def read(folder: Path) -> Checkpoint:
@@ -134,11 +135,13 @@ def parameters(lm: Mapping[str, Any]) -> int:
     LMModel: embeddings and heads; a temporal transformer; a small one (Depformer) for the codebooks of a frame, which
     has weights of its own for each.
     """
-    dim, small, audio, text = lm["dim"], lm["depformer_dim"], lm["card"] + 1, lm["text_card"] + 1
+    dim: int = lm["dim"]
+    small: int = lm["depformer_dim"]
+    audio, text = lm["card"] + 1, lm["text_card"] + 1
     dep_q, repeat = lm["dep_q"], lm.get("kv_repeat", 1)
     schedule = lm.get("depformer_weights_per_step_schedule")
     sets = max(schedule) + 1 if schedule else dep_q
-    rank = lm.get("depformer_low_rank_embeddings")
+    rank: int | None = lm.get("depformer_low_rank_embeddings")
 
     def attention(width: int, repeat: int) -> int:
         return 2 * width * width + 2 * width * (width // repeat)
@@ -156,7 +159,7 @@ def parameters(lm: Mapping[str, Any]) -> int:
     small_sets = [hidden] * sets if isinstance(hidden, int) else hidden
     small_layer = sets * attention(small, lm.get("depformer_kv_repeat", repeat)) + 2 * small
     small_layer += sum(feedforward(small, one, lm.get("depformer_gating", lm["gating"])) for one in small_sets)
-    return (
+    total: int = (
         lm["n_q"] * audio * dim
         + text * dim
         + lm.get("text_card_out", lm["text_card"]) * dim
@@ -168,6 +171,7 @@ def parameters(lm: Mapping[str, Any]) -> int:
         + lm["depformer_num_layers"] * small_layer
         + dep_q * small * lm["card"]
     )
+    return total
 
 
 @dataclass(frozen=True, slots=True)

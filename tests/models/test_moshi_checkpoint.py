@@ -164,6 +164,20 @@ def test_memory_of_the_first_moshi() -> None:
     assert most == {80: 38, 141: 77}  # an H100, an H200
 
 
+def test_memory_of_mimi() -> None:
+    """Counted on the codec of full size, which is made without its numbers."""
+    installed()
+    import torch
+
+    mimi = library().loaders.get_mimi(None, None, device="meta")
+    assert sum(tensor.nbytes for tensor in mimi.state_dict().values()) == pytest.approx(MIMI_BYTES, rel=0.01)
+    with mimi.streaming(3):
+        states = mimi.get_streaming_state().values()
+        kept = [value for state in states for value in vars(state).values() if isinstance(value, torch.Tensor)]
+        kept += [state.kv_cache.cache for state in states if getattr(state, "kv_cache", None) is not None]
+        assert sum(tensor.nbytes for tensor in kept) == pytest.approx(3 * MIMI_SEAT_BYTES, rel=0.01)
+
+
 def test_guidance_and_shared_keys_change_a_seat() -> None:
     """Guidance runs each conversation twice; grouped queries have fewer keys and values."""
     plain = memory(MOSHI_7B, 100, 2, guided=False, reserve=0).seat - MIMI_SEAT_BYTES

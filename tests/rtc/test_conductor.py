@@ -53,6 +53,15 @@ def test_a_conversation_begins_at_once_and_in_silence() -> None:
     assert conductor.silent == 2
 
 
+def test_an_empty_house_has_no_time_to_make_up_for() -> None:
+    """Whoever comes after a while hears one frame at once, and then one each 80 ms."""
+    conductor = seated(1)
+    conductor.leave(0)
+    conductor.join()
+    assert conductor.take(60.0) is not None
+    assert conductor.due == pytest.approx(60.0 + PERIOD + GRACE)
+
+
 def test_a_full_house_is_full() -> None:
     """Until somebody leaves; seats that were just left are taken last."""
     conductor = Conductor(3, SAMPLES)
