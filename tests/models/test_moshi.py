@@ -90,6 +90,9 @@ class Said:
     def first(self, frames: int) -> "Said":
         return Said(self.tokens[:frames], self.pcm[:frames])
 
+    def after(self, frames: int) -> "Said":
+        return Said(self.tokens[frames:], self.pcm[frames:])
+
 
 def talk(batch: Batch, seats: int, frames: Mapping[int, Pcm], into: Mapping[int, Said]) -> None:
     """One step."""
@@ -116,16 +119,16 @@ def conversations(kind: Kind) -> list[Said]:
     return [alone(kind, voice) for voice in VOICES]
 
 
-def upstream(kind: Kind, voice: Iterable[Pcm], end: int | None = None) -> list[list[int]]:
-    """The tokens that moshi.server's own loop gives for a single conversation, from its second frame on. In the `end`th
-    frame, Hibiki is told that this was all, as in run_inference."""
+def upstream(kind: Kind, voice: Iterable[Pcm], end: int | None = None) -> Said:
+    """What moshi.server makes of a single conversation, from its first words on. In the `end`th frame, Hibiki
+    is told that this was all, as in run_inference."""
     gen = moshi_checkpoint.library().LMGen(
         kind.lm,
         use_sampling=False,
         cfg_coef=kind.guidance,
         condition_tensors=moshi._conditions(kind.lm, 1, kind.guidance) if kind.described else None,
     )
-    found = []
+    found = Said()
     with torch.no_grad(), kind.mimi.streaming(1), gen.streaming(1):
         for index, frame in enumerate(voice):
             if index == end:
@@ -135,18 +138,17 @@ def upstream(kind: Kind, voice: Iterable[Pcm], end: int | None = None) -> list[l
             if index == 0:
                 kind.mimi.reset_streaming()
             if (tokens := gen.step(codes)) is not None:
-                found.append(tokens[0, :, 0].tolist())
+                found.tokens.append(tokens[0, :, 0].tolist())
+                found.pcm.append(kind.mimi.decode(tokens[:, 1:])[0, 0].clamp(-1, 1).numpy())
     return found
 
 
 def test_a_conversation_alone_is_what_upstream_makes_of_it(kind: Kind, conversations: Sequence[Said]) -> None:
-    """Nothing for as many frames as tokens are delayed, then the same tokens, and they differ with what is heard."""
-    expected = upstream(kind, VOICES[0])
+    """Nothing for as many frames as tokens are delayed, then the same, and it differs with what is heard."""
     delay = max(kind.lm.delays)
-    silent, spoken = conversations[0].tokens[:delay], conversations[0].tokens[delay:]
-    assert silent == [[-2] * (1 + CODEBOOKS)] * delay
-    assert spoken == expected
-    assert not np.any(conversations[0].pcm[:delay]) and np.any(conversations[0].pcm[delay])
+    assert conversations[0].tokens[:delay] == [[-2] * (1 + CODEBOOKS)] * delay
+    assert not np.any(conversations[0].pcm[:delay])
+    assert conversations[0].after(delay) == upstream(kind, VOICES[0])
     for other in conversations[1:]:
         assert other.tokens[CONTEXT:] != conversations[0].tokens[CONTEXT:]
 
@@ -205,7 +207,7 @@ def test_the_end_of_the_input_is_heard(kind: Kind, conversations: Sequence[Said]
             if index == end:
                 batch.end_input([0])
             talk(batch, 2, dict.fromkeys(said, VOICES[0][index]), said)
-    assert said[0].tokens[delay:] == upstream(kind, VOICES[0], end)
+    assert said[0].after(delay) == upstream(kind, VOICES[0], end)
     assert said[1] == conversations[0]
     assert said[0].tokens[end:] != said[1].tokens[end:]
 
