@@ -168,3 +168,53 @@ class SpeechDetector(Protocol):
 
     def reset(self) -> None:
         """Forget the past (after a gap in the audio)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DialogueFrame:
+    """What a voice says in one frame."""
+
+    pcm: Pcm
+    """`frame_samples` of them; silence until the voice begins, in the first frames of a conversation."""
+    text: str
+    """The next piece of its words, often empty. A new word begins with a space."""
+
+
+class Dialogue(Protocol):
+    """A voice that listens and speaks at the same time, with several people at once: each has a seat in one batch.
+
+    A conversation is a sequence of frames; its time is their number. Whatever happens in one seat, the others hear and
+    say the same as without it. One thread makes all calls but `counters`, as a GPU's graphs and buffers ask for.
+    """
+
+    name: str
+    """Short and stable, e.g. `moshi`."""
+    notice: str
+    """A sentence for people: what this voice can and cannot do. Empty when nothing needs saying."""
+    seats: int
+    """How many people it talks with at once. They are numbered from 0."""
+    sample_rate: int
+    """Hertz, of what it hears and of what it says."""
+    frame_samples: int
+    """Samples in a frame, the one unit in which it hears and speaks."""
+
+    def load(self, progress: Progress) -> None:
+        """Make ready, all seats included; blocks for minutes. Raises EngineError."""
+
+    def reset(self, seats: Sequence[int]) -> None:
+        """Forget the conversations of these seats: the next frame of each begins a new one. Costs about as much for
+        many as for one. Blocks for milliseconds. Raises EngineFailed (none of them may be used before another reset),
+        EngineBroken, or ValueError for a seat that does not exist."""
+
+    def step(self, frames: Mapping[int, Pcm]) -> Mapping[int, DialogueFrame]:
+        """One frame on for the seats in `frames` (seat → what the person says), with an answer for each. The others
+        stay as they are. Blocks for tens of milliseconds, however many they are.
+
+        Raises ValueError, before anything has happened, for a seat that does not exist or a frame that is not
+        `frame_samples` finite numbers; EngineFailed (these frames are lost, the conversations go on); EngineBroken."""
+
+    def counters(self) -> Mapping[str, float]:
+        """What was done and failed so far, by snake_case names; for operators. Never blocks."""
+
+    def close(self) -> None:
+        """Free everything. Blocks for a moment. Idempotent."""
