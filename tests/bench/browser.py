@@ -108,10 +108,10 @@ async def measure_lag(site: Site, talking: Browser, silent: Browser, count: int)
     await ana.go()
 
 
-async def measure_joining(site: Site, silent: Browser) -> None:
-    """Again and again into a room in which somebody is sending."""
+async def measure_joining(site: Site, chatting: Browser, silent: Browser) -> None:
+    """Again and again into a room in which somebody speaks without a pause: nothing is sent of a quiet microphone."""
     room = await site.room()
-    host = await (await Person.arrive(silent)).enter(room, "Bob", "en")
+    host = await (await Person.arrive(chatting)).enter(room, "Bob", "en")
     marks: list[dict[str, Any]] = []
     for _ in range(JOINS):
         eva = await Person.arrive(silent)
@@ -145,13 +145,17 @@ async def run(count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         talk = write_talk(Path(folder) / "talk.wav", count)
         silence = write_microphone(Path(folder) / "silence.wav", [])
+        chat = Path(folder) / "chat.wav"
+        sentence = trim(flite(max(SENTENCES, key=len), rate=MICROPHONE_RATE), MICROPHONE_RATE)
+        write_wav(chat, peak(sentence), MICROPHONE_RATE)
         async with (
             serving() as site,
             async_playwright() as playwright,
             chromium(playwright, talk, loop=False) as talking,
             chromium(playwright, silence) as silent,
         ):
-            await measure_joining(site, silent)
+            async with chromium(playwright, chat) as chatting:
+                await measure_joining(site, chatting, silent)
             await measure_lag(site, talking, silent, count)
 
 

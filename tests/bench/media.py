@@ -42,7 +42,7 @@ ECHO = [Case(server, "echo", n) for server in (FORWARD, AIORTC, FASTRTC, PIPECAT
 SPEECH_PATH = [*(Case(SPEECH, "echo", n) for n in (5, 10, 40)), *(Case(AIORTC, "echo", n) for n in (5, 10))]
 FANOUT = [
     *(Case(server, "listeners", n) for server in (FORWARD, AIORTC, JANUS) for n in (10, 30, 60, 200)),
-    Case(AIORTC, "listeners", 20),
+    *(Case(AIORTC, "listeners", n) for n in (5, 20)),
     *(Case(VOICE, "voice", n) for n in (10, 30, 60, 200)),
 ]
 THOUSAND = [Case(FORWARD, "listeners", 1000), Case(VOICE, "voice", 1000)]
@@ -169,7 +169,7 @@ def run(names: Sequence[str], repetitions: int) -> None:
     if "fanout" in names:
         ours = Case(FORWARD, "listeners", 60)
         results.compare("fanout_vs_janus", ours, Case(JANUS, "listeners", 60), 0.4)
-        results.compare("fanout_vs_mediarelay", ours, results.most(AIORTC, "listeners", 20, 10), 1 / 60)
+        results.compare("fanout_vs_mediarelay", ours, results.most(AIORTC, "listeners", 20, 10, 5), 1 / 60)
     if "fanout1000" in names:
         for result in results.good(THOUSAND[1]):
             late = result.late_ms["p99"]
