@@ -153,6 +153,18 @@ def test_parameters_are_those_of_the_model(kind: str) -> None:
     assert parameters(found.lm) == counted
 
 
+@pytest.mark.parametrize(("kind", "same"), [("moshi", False), ("hibiki", True)])
+def test_hibiki_hears_its_own_end_as_padding(kind: str, same: bool) -> None:
+    """It goes on interpreting although it said that it had ended."""
+    installed()
+    import torch
+
+    from tests.models.tiny_moshi import checkpoint
+
+    lm = load_lm(read(checkpoint(kind)), torch.device("cpu"), torch.float32, 8)
+    assert torch.equal(lm.text_emb.weight[2], lm.text_emb.weight[3]) == same
+
+
 def test_memory_of_the_first_moshi() -> None:
     """A step of context is 524 kB in bf16, so a seat of 4 minutes 1.57 GB, and Mimi's state; 15.4 GB of weights."""
     four, two = (memory(MOSHI_7B, context, 2, guided=False, reserve=2_500_000_000) for context in (3000, 1500))
