@@ -5,6 +5,7 @@ settled is committed, and clause by clause spoken. The weights are Meta's, for n
 """
 
 import re
+import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -128,6 +129,7 @@ class SeamlessTranslator:
         self._wanted = model
         self._device = device
         self._worker: Worker | None = None
+        self._closed = threading.Event()
         self.languages: Sequence[Language] = [
             Language(t.code, t.name, t.english, speech_in=t.heard, speech_out=t.speaker is not None, text=t.text)
             for t in LANGUAGES.values()
@@ -138,13 +140,17 @@ class SeamlessTranslator:
         )
 
     def load(self, progress: Progress) -> None:
-        """Read 9 GB, once. Raises EngineError: files missing or of something else, no memory."""
+        """Read 9 GB, once. Raises EngineError: files missing or of something else, no memory, closed meanwhile."""
         folder = locate(self._wanted)
-        read_ahead(folder, progress)
+        for read, size in read_ahead(folder):
+            progress(READING * read / size, f"reading weights, {read / 1e9:.1f} of {size / 1e9:.1f} GB")
+            self._assert_open()
         progress(READING, "putting the model together")
-        self._worker = Worker(_model(folder, self._device))
-        self._worker.start()
-        written, spoken = self._worker.languages
+        worker = Worker(_model(folder, self._device))
+        self._assert_open()
+        worker.start()
+        self._worker = worker
+        written, spoken = worker.languages
         self.languages = [
             Language(
                 one.code,
@@ -220,9 +226,14 @@ class SeamlessTranslator:
         return {} if self._worker is None else self._worker.statistics()
 
     def close(self) -> None:
-        """End the thread. Idempotent."""
+        """End the thread, and a `load` under way at its next step. Idempotent."""
+        self._closed.set()
         if self._worker is not None:
             self._worker.close()
+
+    def _assert_open(self) -> None:
+        if self._closed.is_set():
+            raise EngineError("The server stopped while the model was being loaded.")
 
     def _ready(self) -> Worker:
         if self._worker is None:
@@ -262,15 +273,17 @@ def _failed(message: str) -> Iterator[Rendering]:
     yield  # makes this a generator, so that it fails when it is stepped
 
 
-def read_ahead(folder: Path, progress: Progress) -> None:
-    """Bring the weights into the page cache: this is what takes long, and here we can say how far it is."""
+def read_ahead(folder: Path) -> Iterator[tuple[int, int]]:
+    """Bring the weights into the page cache: this is what takes long, and here one can say how far it is.
+
+    Yields (bytes read, bytes in all), block by block."""
     files = sorted(folder.glob("*.safetensors"))
     size, read = sum(path.stat().st_size for path in files), 0
     for path in files:
         with path.open("rb") as file:
             while block := file.read(BLOCK):
                 read += len(block)
-                progress(READING * read / size, f"reading weights, {read / 1e9:.1f} of {size / 1e9:.1f} GB")
+                yield read, size
 
 
 def _model(folder: Path, device: str | None) -> SeamlessModel:

@@ -106,6 +106,15 @@ def locate(model: str, revision: str | None = None, checkpoint: Checkpoint = SEA
     raise EngineError(f"{checkpoint.name} is not on this machine. {remedy[:-1]} ({model}, about {size}).")
 
 
+def has_gpu() -> bool:
+    """Whether there is a GPU that PyTorch can use. Takes seconds, where PyTorch is installed."""
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
+
+
 def fetch(model: str, say: Say, revision: str | None = None, checkpoint: Checkpoint = SEAMLESS) -> Path:
     """Bring a checkpoint here, or what is missing of it; goes on where it was interrupted. Its directory.
 

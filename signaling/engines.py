@@ -31,14 +31,11 @@ def _seamless(settings: Settings) -> Translator:
 
 def _auto(settings: Settings) -> Translator:
     """The best that this machine can do: SeamlessM4T where its weights and a GPU are, else the embedded engine."""
-    from models.weights import locate
-
     try:
-        locate(settings.seamless_model)
-        import torch
-    except (EngineError, ImportError):
+        weights.locate(settings.seamless_model)
+    except EngineError:
         return _embedded(settings)
-    return _seamless(settings) if torch.cuda.is_available() else _embedded(settings)
+    return _seamless(settings) if weights.has_gpu() else _embedded(settings)
 
 
 TRANSLATORS: dict[str, Callable[[Settings], Translator]] = {

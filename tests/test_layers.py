@@ -124,6 +124,7 @@ def test_every_source_has_its_test() -> None:
         "models/base.py": "types only",
         "models/pocketsphinx_worker.py": "tests/models/test_recognizer.py runs it",
         "models/recognizer_process.py": "tests/models/test_recognizer.py",
+        "models/seamless_worker.py": "tests/models/test_seamless.py",
     }
     sources = {name(path) for path in SOURCES if path.name != "__init__.py"}
     assert set(elsewhere) <= sources, "the list names files that are gone"

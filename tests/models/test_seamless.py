@@ -89,6 +89,14 @@ def test_a_folder_without_a_model_is_said_to_be_none(tmp_path: Path) -> None:
         SeamlessTranslator(str(tmp_path)).load(lambda done, doing: None)
 
 
+def test_a_server_that_stops_does_not_wait_for_the_weights(tiny_seamless: Path) -> None:
+    engine = SeamlessTranslator(str(tiny_seamless), device="cpu")
+    with pytest.raises(EngineError, match="stopped"):
+        engine.load(lambda done, doing: engine.close())  # at the first word of progress
+    with pytest.raises(EngineError):
+        engine.hear("bob", "en")
+
+
 def test_before_it_is_loaded_it_says_so() -> None:
     with pytest.raises(EngineError, match="loaded"):
         SeamlessTranslator().hear("bob", "en")
@@ -307,12 +315,12 @@ def outcome(work: Work) -> list[str] | EngineError:
 
 def test_one_bad_segment_fails_alone(faulty: Faulty) -> None:
     def fault(clips: Sequence[Pcm]) -> None:
-        if any(len(clip) == 2 * SPEECH_RATE for clip in clips):
+        if any(len(clip) == 3 * SPEECH_RATE for clip in clips):
             raise RuntimeError("the test's fault")
 
     faulty.fault = fault
     worker = Worker(faulty)
-    works = submitted(worker, [1.5, 2.0, 2.5])
+    works = submitted(worker, [2.8, 3.0, 3.2])
     worker.start()
     outcomes = [outcome(work) for work in works]
     statistics = worker.statistics()
@@ -329,7 +337,7 @@ def test_a_batch_too_large_for_the_memory_is_done_one_by_one(faulty: Faulty) -> 
 
     faulty.fault = fault
     worker = Worker(faulty)
-    works = submitted(worker, [1.5, 2.0])
+    works = submitted(worker, [2.8, 3.0])
     worker.start()
     assert [outcome(work) for work in works] == [["en", "es"], ["en", "es"]]
     assert worker.statistics()["alone"] == 2

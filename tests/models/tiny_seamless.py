@@ -51,7 +51,7 @@ def build(folder: Path, size: tuple[int, int] = TINY, seed: int = 0) -> Path:
         units[:OFFSET] = 0
         units[OFFSET + configuration.unit_hifi_gan_vocab_size :] = 0
         for predictor, bias in (
-            (model.t2u_model.model.decoder.duration_predictor, 1.2),  # in log(1 + n): about two units a character
+            (model.t2u_model.model.decoder.duration_predictor, 0.92),  # in log(1 + n): three units for two letters
             (model.vocoder.dur_predictor, 0.7),  # and one frame a unit
         ):
             weight = predictor.proj.weight
