@@ -30,7 +30,7 @@ from models.seamless_model import SeamlessModel
 from models.seamless_worker import Voice, Work, Worker
 from models.weights import SEAMLESS, locate
 
-FIRST_PASS, NEXT_PASS = 1.2, 0.8
+FIRST_PASS, NEXT_PASS = 1.0, 1.0
 """Seconds of audio before a segment is translated for the first time, and between two times: a sooner look costs a pass
 and rarely settles a word more."""
 

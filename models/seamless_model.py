@@ -55,19 +55,15 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Decoded:
-    """The words of a row."""
+class Sentence:
+    """The words of a row, and what its voice is made of."""
 
     tokens: tuple[int, ...]
     """Without the language and the end of sentence."""
     states: torch.Tensor
     """Of the text decoder: for `</s>`, the language and each token. Shape [2 + tokens, width]."""
     attended: tuple[int, ...]
-    """For each token the frame of the utterance that it was mostly made of (AlignAtt)."""
-
-    def first(self, count: int) -> "Decoded":
-        """The first tokens, as if the rest had never been."""
-        return Decoded(self.tokens[:count], self.states[: 2 + count], self.attended[:count])
+    """For each token the frame of the utterance that it was mostly made of."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +76,7 @@ class Units:
 
 
 class SeamlessModel:
-    """`encode_speech` or `encode_text`, then `decode`, then `units`, then `vocode`."""
+    """`encode_speech` or `encode_text`, then `decode`; for a voice `read`, `units` and `vocode` after that."""
 
     def __init__(self, folder: Path, device: str) -> None:
         """Load a checkpoint from disk: bfloat16 on a GPU, float32 on a CPU. Raises OSError or ValueError for files
@@ -148,8 +144,9 @@ class SeamlessModel:
     # words
 
     @torch.inference_mode()
-    def decode(self, rows: Sequence[Row], max_tokens: int) -> list[Decoded]:
-        """Greedy search for all rows together; each yields what it would alone. `max_tokens`: of new ones."""
+    def decode(self, rows: Sequence[Row], max_tokens: int) -> list[tuple[int, ...]]:
+        """Greedy search for all rows together: the tokens of each, prefix included, as they would be alone.
+        `max_tokens`: of new ones."""
         states, mask = self._batch(rows)
         forced = [(self._language(row.language), *row.prefix) for row in rows]
         common = min(len(tokens) for tokens in forced)
@@ -165,12 +162,7 @@ class SeamlessModel:
             num_beams=1,
             do_sample=False,
         )
-        return self._read(rows, [self._tokens(sequence, len(f)) for sequence, f in zip(sequences, forced, strict=True)])
-
-    @torch.inference_mode()
-    def read(self, rows: Sequence[Row]) -> list[Decoded]:
-        """The rows' prefixes as they are, with nothing after them: to speak a given text."""
-        return self._read(rows, [row.prefix for row in rows])
+        return [self._tokens(sequence, len(tokens)) for sequence, tokens in zip(sequences, forced, strict=True)]
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         """Tokens of a text, in whichever language."""
@@ -184,10 +176,12 @@ class SeamlessModel:
         """The pieces of words that tokens stand for; `▁` begins a word."""
         return [self._subwords[token] for token in tokens]
 
-    def _read(self, rows: Sequence[Row], words: Sequence[tuple[int, ...]]) -> list[Decoded]:
-        """One pass over finished sentences: the states that speech is made of, and what was heard at each word."""
+    @torch.inference_mode()
+    def read(self, rows: Sequence[Row]) -> list[Sentence]:
+        """One pass over finished sentences, the rows' prefixes: the states that speech is made of, and what was heard
+        at each word."""
         start, pad = self._model.config.decoder_start_token_id, self._generation.pad_token_id
-        sentences = [(start, self._language(row.language), *tokens) for row, tokens in zip(rows, words, strict=True)]
+        sentences = [(start, self._language(row.language), *row.prefix) for row in rows]
         states, mask = self._batch(rows)
         ids = torch.full((len(rows), max(map(len, sentences))), pad, device=self.device)
         for i, sentence in enumerate(sentences):
@@ -198,8 +192,8 @@ class SeamlessModel:
         ).last_hidden_state
         attended = self._attended(mask)
         return [
-            Decoded(tuple(tokens), out[i, : len(sentence)], tuple(attended[i, 1 : len(sentence) - 1].tolist()))
-            for i, (tokens, sentence) in enumerate(zip(words, sentences, strict=True))
+            Sentence(row.prefix, out[i, : len(sentence)], tuple(attended[i, 1 : len(sentence) - 1].tolist()))
+            for i, (row, sentence) in enumerate(zip(rows, sentences, strict=True))
         ]
 
     def _attended(self, mask: torch.Tensor) -> torch.Tensor:
@@ -237,7 +231,7 @@ class SeamlessModel:
     # voices
 
     @torch.inference_mode()
-    def units(self, rows: Sequence[Decoded]) -> list[Units]:
+    def units(self, rows: Sequence[Sentence]) -> list[Units]:
         """What is to be said for the words. Rows without words have none."""
         spoken = [row for row in rows if row.tokens]
         if not spoken:
@@ -291,7 +285,7 @@ class SeamlessModel:
         return samples
 
 
-def _units(row: Decoded, units: list[int], durations: list[int], counts: list[int]) -> Units:
+def _units(row: Sentence, units: list[int], durations: list[int], counts: list[int]) -> Units:
     """Of one row: units of all its characters, and where each token's end."""
     ends: list[int] = []
     character = end = 0

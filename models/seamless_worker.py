@@ -12,15 +12,15 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from models.base import SPEECH_RATE, EngineBroken, EngineBusy, EngineError, EngineFailed, Pcm, Rendering, Speech
-from models.commit import align_att, clause_end, whole_words
+from models.commit import clause_end, local_agreement, whole_words
 from models.languages import LANGUAGES
 from models.scheduler import Job, Kind, Scheduler
-from models.seamless_model import RECEPTIVE, Decoded, Encoded, Row, SeamlessModel, Units
+from models.seamless_model import RECEPTIVE, Encoded, Row, SeamlessModel, Sentence, Units
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +36,6 @@ MAX_COMPRESSION, COMPRESSED_OVERHEAD = 2.4, 60
 CHARACTERS_PER_SECOND, CHARACTERS_AT_LEAST = 40, 40
 """Nobody speaks faster in any language, translated or not."""
 
-MARGIN = 4
-"""Encoder frames (of 160 ms) at the end of what was heard that no committed word may be made of (AlignAtt's f)."""
-
 
 @dataclass(slots=True)
 class Voice:
@@ -50,6 +47,10 @@ class Voice:
     """Of those, how many were said."""
     tail: tuple[int, ...] = ()
     """The last units that were said, RECEPTIVE of them at most."""
+    hypothesis: tuple[int, ...] = ()
+    """The last one, whole …"""
+    heard: float = 0.0
+    """… and the seconds of the segment that it was made of."""
 
 
 @dataclass(slots=True, eq=False)
@@ -98,6 +99,10 @@ class Work:
             if isinstance(answer, EngineError):
                 raise answer
             yield answer
+
+
+Asked = tuple[Work, str, Row]
+"""A row, whose it is, and its language by BCP-47."""
 
 
 class Worker:
@@ -229,14 +234,15 @@ class Worker:
             for (work, languages), meaning in zip(wanted, encoded, strict=True)
             for language in languages
         ]
-        lines = [line for line in self._lines(asked) if not self._nothing_heard(line)]
-        loud = [line for line in lines if line.work.speech and line.until > line.voice.spoken and self._has_voice(line)]
+        lines = [line for line in map(self._settle, *zip(*self._decode(asked), strict=True)) if line.text]
+        loud = [line for line in lines if self._is_spoken(line)]
         for line in lines:
             if line not in loud:
-                line.work.answer(self._rendering(line, None))
-        for line, units in zip(loud, self._model.units([line.words for line in loud]), strict=True):
+                line.work.answer(Rendering(line.language, line.text, committed=line.committed))
+        sentences = self._model.read([replace(line.row, prefix=line.tokens) for line in loud]) if loud else []
+        for line, sentence, units in zip(loud, sentences, self._model.units(sentences), strict=True):
             if not line.work.cancelled:
-                line.work.answer(self._rendering(line, self._say(line, units)))
+                line.work.answer(self._speak(line, sentence, units))
 
     def _languages(self, work: Work) -> list[str]:
         """What is still to be done: the speaker's own language first, if it can be written."""
@@ -262,60 +268,58 @@ class Worker:
             for work in works
         ]
 
-    def _lines(self, asked: Sequence[tuple[Work, str, Row]]) -> list["Line"]:
+    def _decode(self, asked: Sequence[Asked]) -> list[tuple[Asked, tuple[int, ...]]]:
         """All rows in one pass of the decoder. What is to be said as it stands needs no search."""
-        words: dict[int, Decoded] = {}
-        for verbatim in (False, True):
-            places = [i for i, (work, _, _) in enumerate(asked) if work.verbatim is verbatim]
-            if not places:
-                continue
-            rows = [asked[i][2] for i in places]
-            if verbatim:
-                done = self._model.read(rows)
-            else:
-                longest = max(asked[i][0].seconds for i in places)
-                done = self._model.decode(rows, TOKENS_AT_LEAST + round(TOKENS_PER_SECOND * longest))
-                self.counters["passes"] += 1
-                self.counters["rows_decoded"] += len(rows)
-            words.update(zip(places, done, strict=True))
-        return [self._settle(*asked[i], words[i]) for i in range(len(asked))]
+        searched = [one for one in asked if not one[0].verbatim]
+        tokens: Iterator[tuple[int, ...]] = iter(())
+        if searched:
+            longest = max(work.seconds for work, _, _ in searched)
+            most = TOKENS_AT_LEAST + round(TOKENS_PER_SECOND * longest)
+            tokens = iter(self._model.decode([row for _, _, row in searched], most))
+            self.counters["passes"] += 1
+            self.counters["rows_decoded"] += len(searched)
+        return [(one, one[2].prefix if one[0].verbatim else next(tokens)) for one in asked]
 
-    def _settle(self, work: Work, language: str, row: Row, words: Decoded) -> "Line":
-        """Decide what of a hypothesis stays, and what of that is said now."""
+    def _settle(self, asked: Asked, tokens: tuple[int, ...]) -> "Line":
+        """Decide what of a hypothesis stays, and what of that is said now.
+
+        LocalAgreement-2: what two hypotheses in a row begin with. Measured on the same recordings
+        (tests/bench/policy.py) it settles more words, and takes back fewer, than attention tells (AlignAtt)."""
+        work, language, row = asked
         voice = Voice() if work.voices is None else work.voices.setdefault(language, Voice())
-        text = self._model.text(words.tokens)
+        text = self._model.text(tokens)
         if not work.verbatim and is_hallucination(text, work.seconds):
             self.counters["hallucinations"] += 1
-            words = words.first(len(voice.committed))
-            text = self._model.text(words.tokens)
+            tokens = voice.committed
+            text = self._model.text(tokens)
+        line = Line(work, language, row, voice, tokens, text, voice.heard)
         if work.final:
-            return Line(work, language, words, voice, text, len(text), len(words.tokens))
+            line.until = len(tokens)
+            return line
         if work.voices is None:
-            return Line(work, language, words, voice, text, 0, 0)
-        pieces, known = self._model.subwords(words.tokens), len(voice.committed)
-        settled = known + align_att(words.attended[known:], len(row.encoded.states), MARGIN)
-        settled = max(known, whole_words(pieces, settled))
-        voice.committed = words.tokens[:settled]
-        committed = _common(text, self._model.text(voice.committed))
-        said = _common(text, self._model.text(words.tokens[: voice.spoken]))
-        end = clause_end(text, committed, said)
-        until = voice.spoken
-        while until < settled and len(self._model.text(words.tokens[: until + 1])) <= end:
-            until += 1
-        return Line(work, language, words, voice, text, committed, until)
+            return line
+        agreed = local_agreement(voice.hypothesis, tokens)
+        settled = max(len(voice.committed), whole_words(self._model.subwords(tokens), agreed))
+        voice.committed, voice.hypothesis, voice.heard = tokens[:settled], tokens, work.seconds
+        line.committed = _common(text, self._model.text(voice.committed))
+        end = clause_end(text, line.committed, _common(text, self._model.text(tokens[: voice.spoken])))
+        line.until = voice.spoken
+        while line.until < settled and len(self._model.text(tokens[: line.until + 1])) <= end:
+            line.until += 1
+        return line
 
-    def _nothing_heard(self, line: "Line") -> bool:
-        return not line.text
+    def _is_spoken(self, line: "Line") -> bool:
+        """Something is to be said, and somebody can say it. Nobody needs their own language in another's voice."""
+        work, tongue = line.work, LANGUAGES[line.language]
+        foreign = line.language != work.source or work.verbatim
+        new = line.until > line.voice.spoken
+        return work.speech and foreign and new and tongue.speaker is not None and tongue.voice in self.languages[1]
 
-    def _has_voice(self, line: "Line") -> bool:
-        return line.language != line.work.source or line.work.verbatim
-
-    def _say(self, line: "Line", units: Units) -> Speech | None:
+    def _speak(self, line: "Line", sentence: Sentence, units: Units) -> Rendering:
         """The clause's units, heard by the vocoder in the company of those said before and of those that will probably
         follow, so that the pieces join."""
         voice, tongue = line.voice, LANGUAGES[line.language]
-        if tongue.speaker is None or tongue.voice not in self._model.voice_languages:
-            return None
+        assert tongue.voice is not None and tongue.speaker is not None, "only lines with a voice come here"
         begin = units.ends[voice.spoken - 1] if voice.spoken else 0
         end = units.ends[line.until - 1]
         new, following = units.units[begin:end], units.units[end : end + RECEPTIVE]
@@ -323,18 +327,15 @@ class Worker:
             (*voice.tail, *new, *following), tongue.voice, tongue.speaker, len(voice.tail), len(following)
         )
         voice.tail = (*voice.tail, *new)[-RECEPTIVE:]
-        return Speech(pcm, SPEECH_RATE) if len(pcm) else None
-
-    def _rendering(self, line: "Line", speech: Speech | None) -> Rendering:
-        ends = () if line.work.final else line.words.attended[line.voice.spoken : line.until]
-        if speech is not None:
-            line.voice.spoken = line.until
+        said, voice.spoken = slice(voice.spoken, line.until), line.until
+        # It was in the hypothesis before this one too: whatever attention says, it was heard by then.
+        source_end = min(line.heard_before, (max(sentence.attended[said]) + 1) * FRAME_SECONDS)
         return Rendering(
             line.language,
             line.text,
-            speech=speech,
+            speech=Speech(pcm, SPEECH_RATE) if len(pcm) else None,
             committed=line.committed,
-            source_end=(max(ends) + 1) * FRAME_SECONDS if speech is not None and ends else None,
+            source_end=None if line.work.final else source_end,
         )
 
 
@@ -344,12 +345,15 @@ class Line:
 
     work: Work
     language: str
-    words: Decoded
+    row: Row
     voice: Voice
+    tokens: tuple[int, ...]
     text: str
-    committed: int
-    """Characters."""
-    until: int
+    heard_before: float
+    """Seconds of the segment that the hypothesis before this one was made of."""
+    committed: int = 0
+    """Characters, of an interim."""
+    until: int = 0
     """Tokens up to which it is said now."""
 
 

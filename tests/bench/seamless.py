@@ -10,6 +10,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,15 @@ def cpu_seconds(work: Callable[[], object], times: int = 2) -> float:
 def once(model: SeamlessModel, seconds: float, languages: Sequence[str]) -> None:
     """One segment in all languages, as the worker does it."""
     (encoded,) = model.encode_speech([noise(seconds)])
-    decoded = model.decode([Row(encoded, language) for language in languages], WORDS)
-    for language, units in zip(languages, model.units(decoded), strict=True):
-        model.vocode(units.units, language, SPEAKER_OF[language])
+    speak(model, [Row(encoded, language) for language in languages])
+
+
+def speak(model: SeamlessModel, rows: Sequence[Row]) -> None:
+    """Words and voices of all rows."""
+    words = model.decode(rows, WORDS)
+    sentences = model.read([replace(row, prefix=tokens) for row, tokens in zip(rows, words, strict=True)])
+    for row, units in zip(rows, model.units(sentences), strict=True):
+        model.vocode(units.units, row.language, SPEAKER_OF[row.language])
 
 
 def talkative(folder: Path) -> Path:
@@ -187,10 +194,7 @@ def gpu(folder: Path) -> None:
         clips = [noise(4.0, number) for number in range(batch)]
 
         def serve(clips: list[Any] = clips) -> None:
-            rows = [Row(encoded, language) for encoded in model.encode_speech(clips) for language in SPOKEN[:2]]
-            decoded = model.decode(rows, WORDS)
-            for row, units in zip(rows, model.units(decoded), strict=True):
-                model.vocode(units.units, row.language, SPEAKER_OF[row.language])
+            speak(model, [Row(encoded, code) for encoded in model.encode_speech(clips) for code in SPOKEN[:2]])
 
         taken = percentile(seconds(serve, 5), 0.5)
         record(f"gpu_segments_per_second_batch_{batch}", batch / taken, "1/s")

@@ -1,6 +1,7 @@
 """A batch of utterances and languages says what separate calls of the stock model say: same tokens, same samples."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from models.languages import LANGUAGES  # noqa: E402  # after the skips
-from models.seamless_model import RECEPTIVE, UNIT_SAMPLES, Row, SeamlessModel  # noqa: E402
+from models.seamless_model import RECEPTIVE, UNIT_SAMPLES, Row, SeamlessModel, Sentence  # noqa: E402
 from tests.models.tiny_seamless import SPOKEN, WRITTEN, noise  # noqa: E402
 
 SPEAKERS = {tongue.seamless: tongue.speaker for tongue in LANGUAGES.values() if tongue.speaker is not None}
@@ -62,6 +63,10 @@ def stock(tiny_seamless: Path) -> Stock:
     return Stock(tiny_seamless)
 
 
+def spoken_as(model: SeamlessModel, rows: list[Row], words: list[tuple[int, ...]]) -> list[Sentence]:
+    return model.read([replace(row, prefix=tokens) for row, tokens in zip(rows, words, strict=True)])
+
+
 @pytest.mark.parametrize("kind", ["spoken", "written"])
 def test_every_row_of_a_batch_is_what_a_call_of_its_own_gives(model: SeamlessModel, stock: Stock, kind: str) -> None:
     """Speech and text in, speech and text out, utterances of unequal length, all languages together."""
@@ -69,12 +74,12 @@ def test_every_row_of_a_batch_is_what_a_call_of_its_own_gives(model: SeamlessMod
     encoded = model.encode_speech(CLIPS) if kind == "spoken" else model.encode_text(TEXTS, "eng")
     rows = [Row(meaning, language) for meaning in encoded for language in WRITTEN]
     decoded = model.decode(rows, MOST)
-    units = model.units(decoded)
+    units = model.units(spoken_as(model, rows, decoded))
     asked = [(source, language) for source in sources for language in WRITTEN]
     lengths = set()
     for (source, language), words, said in zip(asked, decoded, units, strict=True):
         tokens, samples = stock(source, language, language in SPOKEN)
-        assert words.tokens == tokens
+        assert words == tokens
         lengths.add(len(tokens))
         if samples is not None:
             ours = model.vocode(said.units, language, SPEAKERS[language])
@@ -86,19 +91,19 @@ def test_every_row_of_a_batch_is_what_a_call_of_its_own_gives(model: SeamlessMod
 def test_speech_and_text_share_a_batch(model: SeamlessModel, stock: Stock) -> None:
     rows = [Row(model.encode_speech(CLIPS[:1])[0], "spa"), Row(model.encode_text(TEXTS[:1], "eng")[0], "spa")]
     spoken, written = model.decode(rows, MOST)
-    assert spoken.tokens == stock(CLIPS[0], "spa", False)[0]
-    assert written.tokens == stock(TEXTS[0], "spa", False)[0]
+    assert spoken == stock(CLIPS[0], "spa", False)[0]
+    assert written == stock(TEXTS[0], "spa", False)[0]
 
 
 def test_what_was_committed_comes_first_whatever_its_length_in_each_language(model: SeamlessModel) -> None:
     encoded = model.encode_speech(CLIPS[:1])[0]
     free = model.decode([Row(encoded, "spa"), Row(encoded, "fra")], MOST)
-    kept = [free[0].tokens[:2], free[1].tokens[:5]]
+    kept = [free[0][:2], free[1][:5]]
     forced = model.decode([Row(encoded, "spa", kept[0]), Row(encoded, "fra", kept[1]), Row(encoded, "deu")], MOST)
-    assert forced[0].tokens[:2] == kept[0]
-    assert forced[1].tokens[:5] == kept[1]
-    others = (free[0].tokens[0] + 1, free[0].tokens[1])  # what the model would never have said
-    assert model.decode([Row(encoded, "spa", others), Row(encoded, "fra")], MOST)[0].tokens[:2] == others
+    assert forced[0][:2] == kept[0]
+    assert forced[1][:5] == kept[1]
+    others = (free[0][0] + 1, free[0][1])  # what the model would never have said
+    assert model.decode([Row(encoded, "spa", others), Row(encoded, "fra")], MOST)[0][:2] == others
 
 
 def test_given_words_are_spoken_as_they_are(model: SeamlessModel) -> None:
@@ -112,7 +117,8 @@ def test_given_words_are_spoken_as_they_are(model: SeamlessModel) -> None:
 
 
 def test_a_sentence_spoken_in_pieces_sounds_as_if_spoken_at_once(model: SeamlessModel) -> None:
-    (units,) = model.units(model.decode([Row(model.encode_speech(CLIPS[1:2])[0], "spa")], MOST))
+    rows = [Row(model.encode_speech(CLIPS[1:2])[0], "spa")]
+    (units,) = model.units(spoken_as(model, rows, model.decode(rows, MOST)))
     whole = model.vocode(units.units, "spa", 45)
     first, second = len(units.units) // 3, 2 * len(units.units) // 3
     pieces = [
@@ -133,14 +139,16 @@ def test_a_sentence_spoken_in_pieces_sounds_as_if_spoken_at_once(model: Seamless
 
 def test_each_word_looks_at_a_frame_that_was_heard(model: SeamlessModel) -> None:
     encoded = model.encode_speech(CLIPS)
-    for meaning, words in zip(encoded, model.decode([Row(each, "spa") for each in encoded], MOST), strict=True):
+    rows = [Row(each, "spa") for each in encoded]
+    for meaning, words in zip(encoded, spoken_as(model, rows, model.decode(rows, MOST)), strict=True):
         assert len(words.attended) == len(words.tokens)
         assert all(0 <= frame < len(meaning.states) for frame in words.attended)
 
 
 def test_no_words_make_no_sound(model: SeamlessModel) -> None:
-    (words,) = model.decode([Row(model.encode_speech(CLIPS[:1])[0], "spa")], MOST)
-    nothing, something = model.units([words.first(0), words])
+    row = Row(model.encode_speech(CLIPS[:1])[0], "spa")
+    (words,) = spoken_as(model, [row], model.decode([row], MOST))
+    nothing, something = model.units([*model.read([row]), words])
     assert nothing.units == ()
     assert something.units == model.units([words])[0].units
     assert len(model.vocode((), "spa", 45)) == 0
