@@ -26,9 +26,9 @@ SHORT = 600
 SHORT_WORDS = 7
 FULL = 1500
 
-SINGLE = 48
+SINGLE = 60
 """Held-out recordings of one sentence."""
-LONG = 16
+LONG = 12
 """Held-out recordings of LONG_SENTENCES sentences each, 10 to 20 s."""
 LONG_SENTENCES = (4, 5, 6)
 

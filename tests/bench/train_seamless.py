@@ -62,7 +62,7 @@ SHORT_UNTIL, ONE_VOICE_UNTIL, SINGLE_UNTIL = 0.1, 0.2, 0.4
 single sentences only; then some are strung together."""
 FIRST_VOICE = "kal16"
 """Flite's diphone voice: the most regular."""
-STRUNG = 0.4
+STRUNG = 0.6
 """Part of the batches that are of several sentences in a row."""
 
 CTC_FRAMES, CTC_STATES = 0.5, 0.3
@@ -95,12 +95,16 @@ class Helpers(nn.Module):
 class Trainer:
     """A model in training, and how its examples are put together."""
 
-    def __init__(self, examples: Sequence[Spoken]) -> None:
+    def __init__(self, examples: Sequence[Spoken], start: Path | None = None) -> None:
         self.examples = examples
+        self.beginner = start is None
         self.random = random.Random(SEED)
         self.progress = 0.0
         texts = [one.sentence.text(language) for one in examples for language in LANGUAGES]
-        self.processor, self.model = build(texts)
+        if start is None:
+            self.processor, self.model = build(texts)
+        else:
+            self.processor, self.model = AutoProcessor.from_pretrained(start), SeamlessM4Tv2Model.from_pretrained(start)
         self.number = {word: at for at, word in enumerate(sorted({w for one in examples for w in one.sentence.spoken}))}
         self.helpers = Helpers(self.model.config.hidden_size, len(self.number))
         first = {at for at, reader in enumerate(READERS) if reader.voice == FIRST_VOICE}
@@ -119,7 +123,7 @@ class Trainer:
     def batches(self) -> Iterator[Batch]:
         """Without end, harder as the training goes on."""
         while True:
-            done, pool = self.progress, self.examples
+            done, pool = self.progress if self.beginner else 1.0, self.examples
             if done < ONE_VOICE_UNTIL:
                 pool = self.short if done < SHORT_UNTIL else self.one_voice
             if done > SINGLE_UNTIL and self.random.random() < STRUNG:
@@ -205,7 +209,11 @@ class Trainer:
         self.model.train()
         step = 0
         while self.progress < 1:
-            rate = PEAK * min(1.0, (step + 1) / WARM_UP) * (0.01 + 0.99 * math.cos(self.progress * math.pi / 2) ** 2)
+            rate = (
+                (PEAK if self.beginner else PEAK / 2)
+                * min(1.0, (step + 1) / WARM_UP)
+                * (0.01 + 0.99 * math.cos(self.progress * math.pi / 2) ** 2)
+            )
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             loss, parts = self.loss(next(batches))
@@ -264,6 +272,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, metavar="OUT_DIR")
     parser.add_argument("--minutes", type=float, default=35.0, help="at most (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="at most (default: %(default)s)")
+    parser.add_argument("--start", type=Path, metavar="DIR", help="go on from what was trained, without the easy part")
     parser.add_argument("--espeak", action="store_true", help="learn espeak-ng's voices too: takes about twice as long")
     parser.add_argument("--corpus", type=Path, metavar="FILE", help="keeps the features (.npz)")
     arguments = parser.parse_args()
@@ -271,7 +280,7 @@ def main() -> None:
     torch.manual_seed(SEED)
     check_features()
     examples = training_set(arguments.corpus)
-    trainer = Trainer([one for one in examples if arguments.espeak or READERS[one.voice].is_flite])
+    trainer = Trainer([one for one in examples if arguments.espeak or READERS[one.voice].is_flite], arguments.start)
     print(f"{trainer.model.num_parameters() / 1e6:.2f} million parameters, {len(trainer.examples)} sentences")
     trainer.train(arguments.minutes, arguments.steps, arguments.out)
 
