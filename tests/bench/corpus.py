@@ -19,14 +19,16 @@ from tests.speech import Pcm
 Fbank = npt.NDArray[np.float32]
 """Log mel energies, [frames of 10 ms, 80]."""
 
-SHORT = 1000
+READERS = FLITE + ESPEAK
+
+SHORT = 600
 """Sentences of up to SHORT_WORDS words to begin with."""
 SHORT_WORDS = 7
-FULL = 2600
+FULL = 1500
 
-SINGLE = 48
+SINGLE = 60
 """Held-out recordings of one sentence."""
-LONG = 16
+LONG = 12
 """Held-out recordings of LONG_SENTENCES sentences each, 10 to 20 s."""
 LONG_SENTENCES = (4, 5, 6)
 
@@ -37,7 +39,7 @@ class Spoken:
 
     sentence: Sentence
     voice: int
-    """Which reader: what is strung together is said by one."""
+    """Which of READERS: what is strung together is said by one."""
     fbank: Fbank
 
 
@@ -50,8 +52,8 @@ def training_sentences() -> list[Sentence]:
 
 def training_set(cache: Path | None = None) -> list[Spoken]:
     """Takes minutes, unless `cache` (a file, written if it is not there) has the features."""
-    random, readers, sentences = Random(2), FLITE + ESPEAK, training_sentences()
-    voices = [random.randrange(len(readers)) for _ in sentences]
+    random, sentences = Random(2), training_sentences()
+    voices = [random.randrange(len(READERS)) for _ in sentences]
     if cache is not None and cache.exists():
         with np.load(cache) as stored:
             fbanks = np.split(stored["fbanks"], np.cumsum(stored["lengths"])[:-1])
@@ -59,7 +61,7 @@ def training_set(cache: Path | None = None) -> list[Spoken]:
         extractor = SeamlessM4TFeatureExtractor()
         fbanks = []
         for sentence, voice in zip(sentences, voices, strict=True):
-            fbanks.append(fbank(extractor, read(sentence, readers[voice], random).pcm).astype(np.float16))
+            fbanks.append(fbank(extractor, read(sentence, READERS[voice], random).pcm).astype(np.float16))
         if cache is not None:
             cache.parent.mkdir(parents=True, exist_ok=True)
             np.savez(cache, fbanks=np.concatenate(fbanks), lengths=[len(one) for one in fbanks])

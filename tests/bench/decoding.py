@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from transformers import SeamlessM4TProcessor, SeamlessM4Tv2Model
 
@@ -22,9 +21,10 @@ class Hypothesis:
     """What the model makes of the audio so far."""
 
     tokens: Tokens
-    frames: tuple[Tokens, ...]
-    """By decoder layer, the first at 0: for each token the encoder frame that it looked at most when it was predicted,
-    by the mean over heads."""
+    frames: dict[str, Tokens]
+    """For each token the encoder frame that it looked at most when it was predicted, by the mean over heads: of the
+    first and of the last decoder layer, and of both with all frames but the first (`first-0`, `last-0`). Where there is
+    nothing to look at, attention goes to the first frame, whatever is said there."""
     heard: int
     """Encoder frames."""
 
@@ -53,7 +53,7 @@ class Listener:
         states = states.expand(len(rows), -1, -1)
         written: list[list[int]] = [row[:1] for row in forced]
         done = [False] * len(rows)
-        limit = 8 + 3 * states.shape[1] + max(map(len, forced))
+        limit = 8 + 2 * states.shape[1] + max(map(len, forced))
         cache = None
         while not all(done) and len(written[0]) < limit:
             step = torch.tensor([row[-1:] for row in written])
@@ -72,12 +72,16 @@ class Listener:
         output = self.model.text_decoder(
             input_ids=torch.tensor(written), encoder_hidden_states=states, output_attentions=True, use_cache=False
         )
-        # The token at place i + 1 is predicted at place i; [layer][row, place].
-        looked = [layer.mean(1).argmax(-1).numpy() for layer in output.cross_attentions]
+        # The token at place i + 1 is predicted at place i; [row, place].
+        looked = {}
+        for name, layer in (("first", output.cross_attentions[0]), ("last", output.cross_attentions[-1])):
+            heads = layer.mean(1)
+            looked[name] = heads.argmax(-1).tolist()
+            looked[f"{name}-0"] = (heads[..., 1:].argmax(-1) + 1).tolist()
         hypotheses = []
         for at, row in enumerate(written):
             count = row.index(self.end, 1) - 2 if self.end in row[1:] else len(row) - 2
-            frames = tuple(tuple(np.asarray(layer[at, 1 : 1 + count]).tolist()) for layer in looked)
+            frames = {name: tuple(rows[at][1 : 1 + count]) for name, rows in looked.items()}
             hypotheses.append(Hypothesis(tuple(row[2 : 2 + count]), frames, states.shape[1]))
         return hypotheses
 

@@ -29,7 +29,7 @@ from time import monotonic
 import jiwer
 import torch
 
-from tests.bench.corpus import LONG, held_out
+from tests.bench.corpus import SINGLE, held_out
 from tests.bench.figures import percentile, record
 from tests.bench.grammar import LANGUAGES
 from tests.bench.replay import Outcome, agreement, aligned, attention, both, holding, replay
@@ -38,21 +38,17 @@ from tests.bench.train_seamless import load, plain
 STEPS = (0.5, 1.0)
 """Seconds of new audio per hypothesis."""
 
-MARGINS = (1, 2, 4, 6, 8)
-"""Encoder frames of 160 ms."""
-
 POLICIES = {
     "LA-2": agreement(2),
     "LA-3": agreement(3),
-    **{
-        f"AlignAtt {name} f={margin}": attention(margin, layer)
-        for layer, name in enumerate(("mid", "last"))
-        for margin in MARGINS
-    },
-    **{f"LA-2 & AlignAtt last f={margin}": both(agreement(2), attention(margin, 1)) for margin in (2, 4)},
+    **{f"AlignAtt first-0 f={margin}": attention(margin, "first-0") for margin in (1, 2, 4, 6, 8)},
+    **{f"AlignAtt last-0 f={margin}": attention(margin, "last-0") for margin in (2, 4, 8)},
+    **{f"AlignAtt {layer} f=4": attention(4, layer) for layer in ("first", "last")},
+    **{f"LA-2 & AlignAtt f={margin}": both(agreement(2), attention(margin, "first-0")) for margin in (2, 4)},
     **{f"hold-{count}": holding(count) for count in (3, 6, 9)},
 }
-"""The small model has two decoder layers: its middle is the first of them."""
+"""AlignAtt's f is in encoder frames of 160 ms. The model has two decoder layers: the first stands for the middle of a
+larger one. With `-0`, the first frame of the audio does not count (see `Hypothesis.frames`)."""
 
 
 @dataclass(frozen=True)
@@ -147,22 +143,23 @@ def table(title: str, outcomes: Sequence[Outcome]) -> dict[str, Figures]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
-    parser.add_argument("--recordings", type=int, default=0, help="only the last so many (default: all)")
+    parser.add_argument("--long", action="store_true", help="also several sentences in a row, by themselves")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     listener = load(arguments.checkpoint)
-    recordings = held_out()[-arguments.recordings :]
+    recordings = held_out()[: None if arguments.long else SINGLE]
     total = sum(one.seconds for one in recordings)
     print(f"{len(recordings)} recordings, {total:.0f} s; the longest {max(one.seconds for one in recordings):.1f} s")
     for step in STEPS:
         begun = monotonic()
         outcomes = [outcome for one in recordings for outcome in replay(listener, one, step, POLICIES)]
         print(f"\n=== a hypothesis every {step} s ({monotonic() - begun:.0f} s to compute)")
-        rows = table(f"Means over {', '.join(LANGUAGES)}", outcomes)
+        single = {id(one) for one in recordings[:SINGLE]}
+        rows = table("One sentence each, means", [one for one in outcomes if id(one.recording) in single])
         for language in LANGUAGES:
-            table(language, [one for one in outcomes if one.language == language])
-        texts = {id(one) for one in recordings[-LONG:]}
-        table(f"Only the {LONG} of several sentences", [one for one in outcomes if id(one.recording) in texts])
+            table(language, [one for one in outcomes if id(one.recording) in single and one.language == language])
+        if arguments.long:
+            table("Several sentences each, means", [one for one in outcomes if id(one.recording) not in single])
         print()
         for policy, figures in rows.items():
             name = f"commit_{policy}_every_{step}".lower().replace(" ", "_").replace("=", "")

@@ -26,8 +26,8 @@ def agreement(count: int) -> Settle:
     return settle
 
 
-def attention(margin: int, layer: int) -> Settle:
-    """AlignAtt with `margin` encoder frames, by the attention of decoder layer `layer`."""
+def attention(margin: int, layer: str) -> Settle:
+    """AlignAtt with `margin` encoder frames, by one of `Hypothesis.frames`."""
 
     def settle(history: Sequence[Hypothesis], committed: int) -> int:
         newest = history[-1]

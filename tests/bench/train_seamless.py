@@ -1,7 +1,7 @@
 """Train a small SeamlessM4T-v2 from nothing, on synthetic speech: an interpreter that is good at sixty words.
 
     python -m tests.bench.train_seamless OUT_DIR                # about half an hour of one core
-    python -m tests.bench.train_seamless OUT_DIR --minutes 10   # of CPU, at most
+    python -m tests.bench.train_seamless OUT_DIR --minutes 10   # at most
     python -m tests.bench.train_seamless OUT_DIR --corpus FILE  # keep the features of its speech there for next time
 
 Random weights are enough to test that code runs, but not to see how hypotheses on growing audio behave: how soon they
@@ -27,7 +27,17 @@ from torch import Tensor, nn
 from transformers import AutoProcessor, SeamlessM4TProcessor, SeamlessM4Tv2Model
 from transformers.models.seamless_m4t_v2.modeling_seamless_m4t_v2 import _compute_new_attention_mask
 
-from tests.bench.corpus import LONG, SHORT_WORDS, SINGLE, Spoken, check_features, features, held_out, training_set
+from tests.bench.corpus import (
+    LONG,
+    READERS,
+    SHORT_WORDS,
+    SINGLE,
+    Spoken,
+    check_features,
+    features,
+    held_out,
+    training_set,
+)
 from tests.bench.decoding import Listener
 from tests.bench.figures import record
 from tests.bench.grammar import LANGUAGES, Sentence, together
@@ -35,21 +45,24 @@ from tests.bench.readers import Recording
 from tests.bench.small_seamless import build, save
 
 SEED = 7
-STEPS = 4000
+STEPS = 6000
 PEAK = 1.5e-3
 """Learning rate after the warm-up."""
-WARM_UP = 150
+WARM_UP = 200
 """Steps."""
 SMOOTHING = 0.1
 
-BATCH = 2000
-"""Frames of 20 ms (40 s) at most in one step, padding and all."""
+BATCH = 1000
+"""Frames of 20 ms (20 s) at most in one step, padding and all."""
 LONGEST = 1000
 """Frames of 20 ms (20 s) in one example at most."""
 
-SHORT_UNTIL, SINGLE_UNTIL = 0.12, 0.5
-"""Parts of the training with short sentences only, and with single sentences only; then some are strung together."""
-STRUNG = 0.4
+SHORT_UNTIL, ONE_VOICE_UNTIL, SINGLE_UNTIL = 0.1, 0.2, 0.4
+"""Parts of the training with short sentences only, with one voice only (first to find out what hearing is), and with
+single sentences only; then some are strung together."""
+FIRST_VOICE = "kal16"
+"""Flite's diphone voice: the most regular."""
+STRUNG = 0.6
 """Part of the batches that are of several sentences in a row."""
 
 CTC_FRAMES, CTC_STATES = 0.5, 0.3
@@ -82,21 +95,27 @@ class Helpers(nn.Module):
 class Trainer:
     """A model in training, and how its examples are put together."""
 
-    def __init__(self, examples: Sequence[Spoken]) -> None:
+    def __init__(self, examples: Sequence[Spoken], start: Path | None = None) -> None:
         self.examples = examples
+        self.beginner = start is None
         self.random = random.Random(SEED)
         self.progress = 0.0
         texts = [one.sentence.text(language) for one in examples for language in LANGUAGES]
-        self.processor, self.model = build(texts)
+        if start is None:
+            self.processor, self.model = build(texts)
+        else:
+            self.processor, self.model = AutoProcessor.from_pretrained(start), SeamlessM4Tv2Model.from_pretrained(start)
         self.number = {word: at for at, word in enumerate(sorted({w for one in examples for w in one.sentence.spoken}))}
         self.helpers = Helpers(self.model.config.hidden_size, len(self.number))
-        self.short = [one for one in examples if len(one.sentence.spoken) <= SHORT_WORDS]
+        first = {at for at, reader in enumerate(READERS) if reader.voice == FIRST_VOICE}
+        self.one_voice = [one for one in examples if one.voice in first]
+        self.short = [one for one in self.one_voice if len(one.sentence.spoken) <= SHORT_WORDS]
         self.before_adapter = torch.empty(0)
         self.model.speech_encoder.encoder.register_forward_hook(self._keep)
         encoder, decoder = self.model.speech_encoder, self.model.text_decoder
         modules = (encoder, decoder, self.helpers)
         self.parameters = list({id(one): one for module in modules for one in module.parameters()}.values())
-        self.optimizer = torch.optim.AdamW(self.parameters, PEAK, betas=(0.9, 0.98), weight_decay=0.01)
+        self.optimizer = torch.optim.AdamW(self.parameters, PEAK, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
 
     def _keep(self, _module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
         self.before_adapter = output if isinstance(output, Tensor) else output[0]  # transformers 5, and 4
@@ -104,11 +123,13 @@ class Trainer:
     def batches(self) -> Iterator[Batch]:
         """Without end, harder as the training goes on."""
         while True:
-            pool = self.short if self.progress < SHORT_UNTIL else self.examples
-            if self.progress > SINGLE_UNTIL and self.random.random() < STRUNG:
-                made = [self._strung() for _ in range(8)]
+            done, pool = self.progress if self.beginner else 1.0, self.examples
+            if done < ONE_VOICE_UNTIL:
+                pool = self.short if done < SHORT_UNTIL else self.one_voice
+            if done > SINGLE_UNTIL and self.random.random() < STRUNG:
+                made = [self._strung() for _ in range(6)]
             else:
-                made = [(one.sentence, one.fbank) for one in self.random.sample(pool, min(192, len(pool)))]
+                made = [(one.sentence, one.fbank) for one in self.random.sample(pool, min(128, len(pool)))]
             made.sort(key=lambda one: len(one[1]))
             groups: list[list[tuple[Sentence, np.ndarray]]] = [[]]
             for one in made:
@@ -181,14 +202,18 @@ class Trainer:
         right = ((logits.argmax(-1) == wanted).sum() / (wanted != -100).sum()).item()
         return total, {"text": text.item(), "letters": letters.item(), "words": words.item(), "right": right}
 
-    def train(self, minutes: float, steps: int) -> None:
-        """Ends after `steps`, or after `minutes` of CPU; the same again unless time ran out first."""
-        begun, last = time.process_time(), 0.0
+    def train(self, minutes: float, steps: int, out: Path) -> None:
+        """Ends after `steps`, or after `minutes`; the same again unless time ran out first. Saves at each quarter."""
+        begun, last, saved = time.monotonic(), 0.0, 0
         batches = self.batches()
         self.model.train()
         step = 0
         while self.progress < 1:
-            rate = PEAK * min(1.0, (step + 1) / WARM_UP) * (0.01 + 0.99 * math.cos(self.progress * math.pi / 2) ** 2)
+            rate = (
+                (PEAK if self.beginner else PEAK / 2)
+                * min(1.0, (step + 1) / WARM_UP)
+                * (0.01 + 0.99 * math.cos(self.progress * math.pi / 2) ** 2)
+            )
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             loss, parts = self.loss(next(batches))
@@ -197,12 +222,15 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.parameters, 1.0)
             self.optimizer.step()
             step += 1
-            spent = (time.process_time() - begun) / 60
+            spent = (time.monotonic() - begun) / 60
             self.progress = max(step / steps, spent / minutes)
             if spent - last > 0.5:
                 last = spent
                 told = "  ".join(f"{name} {value:.3f}" for name, value in parts.items())
                 print(f"{spent:5.1f} min  step {step:5}  {told}", flush=True)
+            if self.progress * 4 >= saved + 1:
+                saved += 1
+                save(self.processor, self.model, out)
 
 
 def ctc(logits: Tensor, lengths: Tensor, targets: list[list[int]]) -> Tensor:
@@ -242,17 +270,19 @@ def load(folder: Path) -> Listener:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, metavar="OUT_DIR")
-    parser.add_argument("--minutes", type=float, default=35.0, help="of CPU, at most (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=35.0, help="at most (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="at most (default: %(default)s)")
+    parser.add_argument("--start", type=Path, metavar="DIR", help="go on from what was trained, without the easy part")
+    parser.add_argument("--espeak", action="store_true", help="learn espeak-ng's voices too: takes about twice as long")
     parser.add_argument("--corpus", type=Path, metavar="FILE", help="keeps the features (.npz)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # small matrices: a second thread makes them slower
     torch.manual_seed(SEED)
     check_features()
-    trainer = Trainer(training_set(arguments.corpus))
+    examples = training_set(arguments.corpus)
+    trainer = Trainer([one for one in examples if arguments.espeak or READERS[one.voice].is_flite], arguments.start)
     print(f"{trainer.model.num_parameters() / 1e6:.2f} million parameters, {len(trainer.examples)} sentences")
-    trainer.train(arguments.minutes, arguments.steps)
-    save(trainer.processor, trainer.model, arguments.out)
+    trainer.train(arguments.minutes, arguments.steps, arguments.out)
 
     listener = load(arguments.out)
     recordings = held_out()
