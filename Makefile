@@ -94,6 +94,7 @@ $(VENV)/test.stamp: $(VENV)/run.stamp tests/package.json
 		$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --retries 0 $(TORCH) \
 			--index-url https://download.pytorch.org/whl/cpu 2>/dev/null || \
 		$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[fast,seamless,test]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[fast,seamless,test]' 'einops>=0.7,<0.9'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps moshi==0.2.13  # its pins are too old
 	npm install --prefix tests --silent --no-audit --no-fund
 	@touch $@

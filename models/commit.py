@@ -1,14 +1,12 @@
-"""What of a translation may be said before its speaker has finished: pure decisions over tokens and attention.
+"""What of a translation may be said before its speaker has finished: pure decisions over tokens.
 
-While somebody speaks, all that was heard so far is translated anew every half second or so. Each such hypothesis begins
-with what was committed before (the decoder is forced), and a policy says how much more of it is settled:
+While somebody speaks, all that was heard so far is translated anew about once a second. Each such hypothesis begins
+with what was committed before (the decoder is forced), and a policy says how much more of it is settled.
 
-- LocalAgreement-n: what n hypotheses in a row have in common at their beginning. Liu et al. 2020, "Low-Latency
-  Sequence-to-Sequence Speech Recognition and Translation by Partial Hypothesis Selection" (arXiv 2005.11185); as in
-  Macháček et al. 2023, "Turning Whisper into Real-Time Transcription System" (arXiv 2307.14743).
-- AlignAtt: what does not look at the last moments of the audio. Papi et al. 2023, "AlignAtt: Using Attention-based
-  Audio-Translation Alignments as a Guide for Simultaneous Speech Translation" (arXiv 2305.11408).
-- hold-n: all but the last n tokens, also of Liu et al. 2020; the simplest, to compare with.
+LocalAgreement-2 settles what two hypotheses in a row have in common at their beginning. Liu et al. 2020, "Low-Latency
+Sequence-to-Sequence Speech Recognition and Translation by Partial Hypothesis Selection" (arXiv 2005.11185); as in
+Macháček et al. 2023, "Turning Whisper into Real-Time Transcription System" (arXiv 2307.14743). tests/bench/policy.py
+compares it with others, AlignAtt among them.
 
 A count is of leading tokens throughout: "the first k of these are settled". Committing token counts is not yet enough:
 `whole_words` cuts to words, since half a word cannot be spoken, and `clause_end` to what sounds well when said alone.
@@ -50,23 +48,6 @@ def local_agreement(previous: Sequence[int], current: Sequence[int]) -> int:
             break
         count += 1
     return count
-
-
-def align_att(frames: Sequence[int], heard: int, margin: int) -> int:
-    """How many leading tokens look away from the end of the audio: the first that looks at one of its last `margin`
-    frames may change with what comes next, and so may everything after it.
-
-    `frames[i]`: the encoder frame that got most cross-attention, over heads, when token i was predicted. `heard`:
-    encoder frames of audio so far. Give the tokens that are not yet committed, and add the count to those that are."""
-    for count, frame in enumerate(frames):
-        if frame >= heard - margin:
-            return count
-    return len(frames)
-
-
-def hold(count: int, withheld: int) -> int:
-    """All but the last `withheld` of `count` tokens."""
-    return max(0, count - withheld)
 
 
 def whole_words(pieces: Sequence[str], count: int) -> int:

@@ -37,6 +37,8 @@ from tests.bench.train_seamless import load, plain
 
 STEPS = (0.5, 1.0)
 """Seconds of new audio per hypothesis."""
+USED = 1.0
+"""What the product takes, with LocalAgreement-2."""
 
 POLICIES = {
     "LA-2": agreement(2),
@@ -145,9 +147,14 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     parser.add_argument("--long", action="store_true", help="also several sentences in a row, by themselves")
     arguments = parser.parse_args()
+    run(arguments.checkpoint, arguments.long)
+
+
+def run(checkpoint: Path, long: bool = False) -> None:
+    """Measure and tell. `long`: also recordings of several sentences in a row."""
     torch.set_num_threads(1)
-    listener = load(arguments.checkpoint)
-    recordings = held_out()[: None if arguments.long else SINGLE]
+    listener = load(checkpoint)
+    recordings = held_out()[: None if long else SINGLE]
     total = sum(one.seconds for one in recordings)
     print(f"{len(recordings)} recordings, {total:.0f} s; the longest {max(one.seconds for one in recordings):.1f} s")
     for step in STEPS:
@@ -158,7 +165,7 @@ def main() -> None:
         rows = table("One sentence each, means", [one for one in outcomes if id(one.recording) in single])
         for language in LANGUAGES:
             table(language, [one for one in outcomes if id(one.recording) in single and one.language == language])
-        if arguments.long:
+        if long:
             table("Several sentences each, means", [one for one in outcomes if id(one.recording) not in single])
         print()
         for policy, figures in rows.items():
@@ -167,6 +174,8 @@ def main() -> None:
             record(f"{name}_contradicted", figures.against, "ratio")
             record(f"{name}_lag", figures.lag, "s")
             record(f"{name}_worse", figures.worse, "ratio")
+        if step == USED:
+            record("contradicted_words_percent", 100 * rows["LA-2"].against, "%")
 
 
 if __name__ == "__main__":

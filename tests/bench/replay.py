@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from models.commit import WORD_START, align_att, hold, local_agreement, whole_words
+from models.commit import WORD_START, local_agreement, whole_words
 from tests.bench.decoding import Hypothesis, Listener, Tokens
 from tests.bench.grammar import LANGUAGES
 from tests.bench.readers import RATE, Recording
@@ -24,6 +24,23 @@ def agreement(count: int) -> Settle:
         return min(local_agreement(one.tokens, other.tokens) for one, other in pairwise(history[-count:]))
 
     return settle
+
+
+def align_att(frames: Sequence[int], heard: int, margin: int) -> int:
+    """AlignAtt (Papi et al. 2023, arXiv 2305.11408): how many leading tokens look away from the end of the audio. The
+    first that looks at one of its last `margin` frames may change with what comes next, and so may all after it.
+
+    `frames[i]`: the encoder frame that got most cross-attention, over heads, when token i was predicted. `heard`:
+    encoder frames of audio so far. Give the tokens that are not yet committed, and add the count to those that are."""
+    for count, frame in enumerate(frames):
+        if frame >= heard - margin:
+            return count
+    return len(frames)
+
+
+def hold(count: int, withheld: int) -> int:
+    """Hold-n (Liu et al. 2020): all but the last `withheld` of `count` tokens."""
+    return max(0, count - withheld)
 
 
 def attention(margin: int, layer: str) -> Settle:

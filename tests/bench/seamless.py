@@ -1,4 +1,5 @@
-"""SeamlessM4T-v2: what encoding once saves, how many passes a room costs, and what a GPU holds.
+"""SeamlessM4T-v2: what encoding once saves, how many passes a room costs, what a GPU holds, how soon words are settled
+(`policy`) and how far behind a monologue the interpreter is (`monologue`).
 
     python -m tests.bench.seamless
 
@@ -6,6 +7,7 @@ Random weights: the same work as with real ones, for words that mean nothing. On
 in CPU seconds of one thread, which other programs disturb least; on a GPU the full size.
 """
 
+import asyncio
 import json
 import tempfile
 import time
@@ -25,7 +27,9 @@ from models.seamless import SeamlessRecognition
 from models.seamless_model import RECEPTIVE, Row, SeamlessModel
 from models.seamless_worker import Worker
 from rtc.room import Room
+from tests.bench import monologue, policy
 from tests.bench.figures import percentile, record
+from tests.bench.monologue import CHECKPOINT
 from tests.models.tiny_seamless import FULL, MID, SPOKEN, TINY, build, noise
 
 WORDS = 24
@@ -215,6 +219,13 @@ def main() -> None:
             gpu(talkative(build(Path(folder, "full"), FULL)))
         else:
             print("There is no GPU here: the full size is left out.")
+    if (CHECKPOINT / "config.json").exists():
+        policy.run(CHECKPOINT)
+        asyncio.run(monologue.run(CHECKPOINT, monologue.MINUTES))
+    else:
+        print(
+            f"There is no trained model in {CHECKPOINT}: python -m tests.bench.train_seamless {CHECKPOINT} makes one."
+        )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.commit import CLAUSE_WORDS, align_att, clause_end, hold, local_agreement, whole_words
+from models.commit import CLAUSE_WORDS, clause_end, local_agreement, whole_words
 
 TOKENS = st.lists(st.integers(0, 5), max_size=12)
 PIECES = st.lists(
@@ -42,32 +42,6 @@ def test_agreement_is_the_same_both_ways_and_the_longest(one: list[int], other: 
 def test_three_that_agree_settle_no_more_than_two(hypotheses: list[list[int]]) -> None:
     pairs = [local_agreement(one, other) for one, other in pairwise(hypotheses)]
     assert min(pairs[-2:]) <= pairs[-1]
-
-
-@pytest.mark.parametrize(
-    ("frames", "heard", "margin", "settled"),
-    [
-        ([], 10, 2, 0),
-        ([0, 3, 7], 10, 2, 3),
-        ([0, 3, 8], 10, 2, 2),
-        ([0, 8, 3], 10, 2, 1),  # what comes after a token that waits waits too
-        ([9], 10, 0, 1),
-        ([0, 1], 2, 8, 0),
-    ],
-)
-def test_what_looks_at_the_end_of_the_audio_waits(frames: list[int], heard: int, margin: int, settled: int) -> None:
-    assert align_att(frames, heard, margin) == settled
-
-
-@given(st.lists(st.integers(0, 20), max_size=12), st.integers(0, 25), st.integers(0, 10))
-def test_more_audio_settles_more_and_more_margin_less(frames: list[int], heard: int, margin: int) -> None:
-    settled = align_att(frames, heard, margin)
-    assert 0 <= settled <= len(frames)
-    assert align_att(frames, heard + 1, margin) >= settled >= align_att(frames, heard, margin + 1)
-
-
-def test_the_last_tokens_are_held() -> None:
-    assert [hold(count, 3) for count in (0, 2, 3, 4, 9)] == [0, 0, 0, 1, 6]
 
 
 @pytest.mark.parametrize(
