@@ -120,7 +120,7 @@ async def test_same_language_listeners_get_only_the_original(server: Server) -> 
 
 async def test_a_third_listener_of_a_language_costs_nothing(server: Server) -> None:
     """Two Spanish listeners: one translation, one encoding; both hear it."""
-    room = await server.room()
+    room = await server.room(mode="consecutive")  # said in one go: when it has stopped, all is counted
     async with (
         joined(server.http, server.base, room, "Ana", "es") as ana,
         joined(server.http, server.base, room, "Eva", "es") as eva,

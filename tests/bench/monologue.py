@@ -29,13 +29,13 @@ from tests.bench.grammar import different
 from tests.bench.readers import FLITE, read
 from tests.bench.servers import Server, running
 from tests.client import RATE, Client, joined
-from tests.speech import Pcm, resample
+from tests.speech import Pcm, resample, trim
 
 CHECKPOINT = Path(".bench/seamless-trained")
 MINUTES = 10.0
 SEED = 5
-SHORTEST_PAUSE, USUAL_PAUSE, LONGEST_PAUSE = 0.1, 0.35, 1.2
-"""Seconds between sentences: about exponential, as in talks."""
+BREATH, LINK, PAUSE = 3, 0.12, 0.7
+"""Sentences in one go, the seconds between those, and the seconds after them."""
 MODES = ("simultaneous", "consecutive")
 STAGES = ("segment", "queue", "translate", "playout")
 GROWTH = 1.0
@@ -43,15 +43,17 @@ GROWTH = 1.0
 
 
 def monologue(minutes: float) -> Iterable[Pcm]:
-    """Sentences by one reader, at RATE, with a pause after each."""
+    """Sentences by one reader, at RATE, in one go or with a pause."""
     random = Random(SEED)
     sentences = different(random, without=frozenset())
     reader, left = FLITE[0], minutes * 60
-    while left > 0:
-        pause = min(LONGEST_PAUSE, max(SHORTEST_PAUSE, random.expovariate(1 / USUAL_PAUSE)))
-        pcm = resample(read(next(sentences), reader, random).pcm, 16_000, RATE)
+    for number in itertools.count(1):
+        pause = LINK if number % BREATH else PAUSE
+        pcm = trim(resample(read(next(sentences), reader, random).pcm, 16_000, RATE), RATE)
         yield np.concatenate([pcm, np.zeros(int(pause * RATE), np.float32)])
         left -= len(pcm) / RATE + pause
+        if left < 0:
+            return
 
 
 def spans(messages: list[dict[str, Any]], lags: list[tuple[float, dict[str, Any]]]) -> list[tuple[float, float]]:
