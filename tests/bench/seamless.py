@@ -140,7 +140,7 @@ def passes(folder: Path) -> None:
     for speaker in people[:SPEAKERS]:
         for number in range(SEGMENTS):
             recognition = SeamlessRecognition(worker, speaker.language, room.id, simultaneous=False)
-            recognition.want(room.targets(speaker))  # type: ignore[arg-type]
+            recognition.want(room.targets(speaker, speaker.language))  # type: ignore[arg-type]
             recognition.push(noise(2.0, number))
             made: list[Rendering] = list(recognition.finish())
             assert len(made) == len(ROOM_LANGUAGES)
