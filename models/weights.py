@@ -148,6 +148,15 @@ def check(folder: Path, checkpoint: Checkpoint, remedy: str) -> None:
                 raise EngineError(f"{folder / piece} {damage}. {remedy}")
 
 
+def has_gpu() -> bool:
+    """Whether PyTorch is installed and finds a CUDA device."""
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
+
+
 def assert_room(folder: Path, size: int) -> None:
     """Raise EngineError unless `size` more bytes fit where the folder is, or will be."""
     there = next(path for path in (folder, *folder.parents) if path.exists())

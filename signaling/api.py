@@ -22,7 +22,7 @@ from signaling.lobby import TooManyRooms
 from signaling.metrics import metrics_text, stats
 from signaling.participant import card, people
 from signaling.protocol import MAX_NAME, ProtocolError, clean, read_mode
-from signaling.socket import Connection
+from signaling.room_socket import RoomConnection
 
 PAGES = Path(static.__file__).parent
 HTTP_BURST = 60
@@ -211,7 +211,7 @@ class Api:
             raise Problem(426, "websocket_needed", "This address takes WebSockets only.")
         ws = web.WebSocketResponse(heartbeat=HEARTBEAT, max_msg_size=4 * self._house.settings.max_message)
         await ws.prepare(request)
-        await Connection(ws, room, self._house).serve()
+        await RoomConnection(ws, room, self._house).serve()
         return ws
 
     async def ice_servers(self, request: web.Request) -> web.Response:

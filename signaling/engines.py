@@ -35,10 +35,9 @@ def _auto(settings: Settings) -> Translator:
 
     try:
         locate(settings.seamless_model)
-        import torch
-    except (EngineError, ImportError):
+    except EngineError:
         return _embedded(settings)
-    return _seamless(settings) if torch.cuda.is_available() else _embedded(settings)
+    return _seamless(settings) if weights.has_gpu() else _embedded(settings)
 
 
 TRANSLATORS: dict[str, Callable[[Settings], Translator]] = {

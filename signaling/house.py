@@ -7,7 +7,6 @@ from typing import Any
 
 from rtc.engine_thread import Engine
 from rtc.room import Room, RoomFull
-from rtc.sdp import BadOffer
 from rtc.stats import Stats
 from rtc.ticker import Ticker
 from signaling.ice import ice_servers
@@ -133,7 +132,7 @@ class House:
         participant = Participant(room, self.engine, self.stats, self.settings, self.ice_servers, ticker, message)
         self._entering[room.id] += 1
         try:
-            answer = await self._connect(participant, message.sdp)
+            answer = await participant.connect(message.sdp)
             room.join(participant)
         except RoomFull as full_now:
             await participant.hang_up()
@@ -170,20 +169,13 @@ class House:
         participant = self._sessions.get(message.resume or "")
         if participant is None or participant.room is not room or participant.over:
             raise ProtocolError("unknown_session", "That session is over. Join again.")
-        answer = None if message.sdp is None else await self._connect(participant, message.sdp)
+        answer = None if message.sdp is None else await participant.connect(message.sdp)
         self.stats.sessions["resumed"] += 1
         if answer is not None:
             room.reassign()
         participant.outbox.resume(message.last_seq, participant.joined(answer))
         participant.wake.set()
         return participant
-
-    @staticmethod
-    async def _connect(participant: Participant, offer: str) -> str:
-        try:
-            return await participant.connect(offer)
-        except BadOffer as error:
-            raise ProtocolError(error.code, str(error)) from error
 
     async def _live(self, participant: Participant) -> None:
         try:

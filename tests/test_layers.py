@@ -120,10 +120,13 @@ def test_every_source_has_its_test() -> None:
         "signaling/participant.py": "tests/test_sessions.py",
         "signaling/server.py": "tests/conftest.py starts it for every other test",
         "signaling/settings.py": "tests/signaling/test_command_line.py",
+        "signaling/room_socket.py": "tests/test_sessions.py, tests/test_room_call.py",
+        "signaling/session.py": "tests/test_sessions.py",
         "signaling/socket.py": "tests/test_sessions.py, tests/test_bad_input.py",
         "models/base.py": "types only",
         "models/pocketsphinx_worker.py": "tests/models/test_recognizer.py runs it",
         "models/recognizer_process.py": "tests/models/test_recognizer.py",
+        "models/seamless_worker.py": "tests/models/test_seamless.py",
     }
     sources = {name(path) for path in SOURCES if path.name != "__init__.py"}
     assert set(elsewhere) <= sources, "the list names files that are gone"
