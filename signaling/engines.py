@@ -5,6 +5,7 @@ from pathlib import Path
 
 from models import weights
 from models.base import EngineError, SpeechDetector, Translator
+from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
 from signaling.settings import Settings
 
@@ -48,6 +49,52 @@ TRANSLATORS: dict[str, Callable[[Settings], Translator]] = {
 }
 """By the name that `--translator` takes. Imported when chosen: no engine pays for another's libraries."""
 
+MOSHI_VOICES = {"moshiko": "kyutai/moshiko-pytorch-bf16", "moshika": "kyutai/moshika-pytorch-bf16"}
+"""By the name that `--voice` takes. Moshi's voice is part of its weights."""
+
+
+def _moshi(settings: Settings) -> DialogueThread:
+    try:
+        from models.moshi import Moshi
+
+        folder = weights.locate(_moshi_model(settings), checkpoint=weights.MOSHI)
+        moshi = Moshi(folder, seats=settings.moshi_seats, context=settings.moshi_context or None)
+    except (ImportError, EngineError) as error:
+        raise ValueError(str(error)) from error
+    return DialogueThread(moshi, settings.voice or ("" if settings.moshi_model else "moshiko"))
+
+
+def _moshi_model(settings: Settings) -> str:
+    if settings.moshi_model:
+        return settings.moshi_model
+    try:
+        return MOSHI_VOICES[settings.voice or "moshiko"]
+    except KeyError:
+        raise ValueError(f"Moshi has no voice {settings.voice!r}; there are: {', '.join(MOSHI_VOICES)}.") from None
+
+
+def _no_dialogue(settings: Settings) -> None:
+    return None
+
+
+def _auto_dialogue(settings: Settings) -> DialogueThread | None:
+    """Moshi where its weights and a GPU are, else nobody."""
+    if not weights.has_gpu():
+        return None
+    try:
+        weights.locate(_moshi_model(settings), checkpoint=weights.MOSHI)
+    except (EngineError, ValueError):
+        return None
+    return _moshi(settings)
+
+
+DIALOGUES: dict[str, Callable[[Settings], DialogueThread | None]] = {
+    "auto": _auto_dialogue,
+    "moshi": _moshi,
+    "none": _no_dialogue,
+}
+"""By the name that `--dialogue` takes."""
+
 CHECKPOINTS = {"seamless": weights.SEAMLESS, "moshi": weights.MOSHI}
 """What engines load that does not come with this package, by the engine's name."""
 
@@ -73,3 +120,13 @@ def build_engine(settings: Settings) -> Engine:
         known = ", ".join(sorted(TRANSLATORS))
         raise ValueError(f"There is no translator {settings.translator!r}; there are: {known}.") from None
     return Engine(make(settings), _new_detector)
+
+
+def build_dialogue(settings: Settings) -> DialogueThread | None:
+    """The voice to talk with that the settings ask for, not loaded yet. Raises ValueError when there is no such."""
+    try:
+        make = DIALOGUES[settings.dialogue]
+    except KeyError:
+        known = ", ".join(sorted(DIALOGUES))
+        raise ValueError(f"There is no dialogue {settings.dialogue!r}; there are: {known}.") from None
+    return make(settings)

@@ -78,8 +78,9 @@ class Participant(Session):
     def _packet(self, packet: Packet) -> None:
         self._interpreter.packet(packet)
 
-    def _replace_media(self, old: dict[str, Outlet]) -> None:
-        self.room.reconnect(self, old)
+    def _media_changed(self, old: dict[str, Outlet] | None) -> None:
+        if old is not None:
+            self.room.reconnect(self, old)
 
     def _depart(self) -> None:
         self._interpreter.muted = True  # packets still come until the connection is closed

@@ -87,8 +87,8 @@ class Session(ABC):
         """They are gone: say so to whom it concerns. Called once, before the media connection is closed."""
 
     @abstractmethod
-    def _replace_media(self, old: dict[str, Outlet]) -> None:
-        """The new connection's slots take the place of the old one's."""
+    def _media_changed(self, old: dict[str, Outlet] | None) -> None:
+        """There is a connection with other slots, instead of `old` ones if this is not the first."""
 
     # life
 
@@ -208,8 +208,8 @@ class Session(ABC):
                 await pc.close()
                 raise
             old, self._pc = self._pc, pc
+            self._media_changed(None if old is None else old.slots)
             if old is not None:
-                self._replace_media(old.slots)
                 old.end()
                 self._replaced.append(old)  # closing takes long where a TURN server is gone: nobody waits for it here
             self._reconnected.set()

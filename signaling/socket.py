@@ -102,7 +102,7 @@ class Connection(ABC, Generic[S]):
                 raise
             except ProtocolError as error:
                 if error.code in self.final:
-                    raise Fatal(error.code, str(error), error.retry_after) from None
+                    raise Fatal(error.code, str(error), error.retry_after, error.position) from None
                 await self._say(error_message(error.code, str(error), retry_after=error.retry_after))
             else:
                 if session is not None:
@@ -199,5 +199,7 @@ class Connection(ABC, Generic[S]):
 
     async def _reject(self, error: ProtocolError) -> None:
         with contextlib.suppress(ConnectionError):
-            await self._say(error_message(error.code, str(error), fatal=True, retry_after=error.retry_after))
+            await self._say(
+                error_message(error.code, str(error), True, retry_after=error.retry_after, position=error.position)
+            )
         await self._ws.close(code=WSCloseCode.TRY_AGAIN_LATER if error.retry_after else WSCloseCode.POLICY_VIOLATION)
