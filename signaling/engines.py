@@ -73,24 +73,31 @@ def _moshi_model(settings: Settings) -> str:
         raise ValueError(f"Moshi has no voice {settings.voice!r}; there are: {', '.join(MOSHI_VOICES)}.") from None
 
 
+def _partner(settings: Settings) -> DialogueThread:
+    from models.partner import Partner
+
+    return DialogueThread(Partner(recognizers=settings.recognizers))
+
+
 def _no_dialogue(settings: Settings) -> None:
     return None
 
 
-def _auto_dialogue(settings: Settings) -> DialogueThread | None:
-    """Moshi where its weights and a GPU are, else nobody."""
+def _auto_dialogue(settings: Settings) -> DialogueThread:
+    """Moshi where its weights and a GPU are, else the embedded partner."""
     if not weights.has_gpu():
-        return None
+        return _partner(settings)
     try:
         weights.locate(_moshi_model(settings), checkpoint=weights.MOSHI)
     except (EngineError, ValueError):
-        return None
+        return _partner(settings)
     return _moshi(settings)
 
 
 DIALOGUES: dict[str, Callable[[Settings], DialogueThread | None]] = {
     "auto": _auto_dialogue,
     "moshi": _moshi,
+    "embedded": _partner,
     "none": _no_dialogue,
 }
 """By the name that `--dialogue` takes."""

@@ -221,12 +221,14 @@ async def test_a_session_is_resumed_with_the_media_it_has_or_with_new_ones(serve
         assert back["session_id"] == ana.joined["session_id"] and back["sdp"] is None
         assert ana.pc is not None
         await ana.pc.close()
+        ana.microphone = type(ana.microphone)()
+        ana.microphone.say(tone(600))
         start = len(ana.messages)
         await ana.ws.close()
         await ana.open()
         await ask(ana, resume=ana.joined["resume"])
         await go_in(ana, start)
-        await hears(ana, 440)
+        await hears(ana, 600)
         assert parrot.resets == [0]
     lost = await knock(server)
     await ask(lost, resume="r_nonsense")

@@ -52,7 +52,8 @@ def test_help_names_every_setting() -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["serve", "--translator", "babelfish"], 2, "there are: echo, embedded"),
+        (["serve", "--translator", "babelfish"], 2, "there are: auto, echo, embedded"),
+        (["serve", "--dialogue", "babelfish"], 2, "there are: auto, "),
         (["serve", "--port", "many"], 2, "invalid int value"),
         ([], 2, "required: command"),
     ],
