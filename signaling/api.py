@@ -47,6 +47,7 @@ class Api:
         return [
             web.get("/", self.lobby_page),
             web.get("/room/{room}", self.room_page),
+            web.get("/talk", self.talk_page),
             web.static("/static", PAGES),
             web.get("/v1/engine", self.engine),
             web.get("/v1/languages", self.languages),
@@ -73,6 +74,10 @@ class Api:
     async def room_page(self, request: web.Request) -> web.FileResponse:
         """The page asks for the room itself, and says so if it is gone."""
         return web.FileResponse(PAGES / "room.html")
+
+    async def talk_page(self, request: web.Request) -> web.FileResponse:
+        """The page asks whether there is anybody to talk with."""
+        return web.FileResponse(PAGES / "talk.html")
 
     # engine
 

@@ -54,23 +54,24 @@ MOSHI_VOICES = {"moshiko": "kyutai/moshiko-pytorch-bf16", "moshika": "kyutai/mos
 
 
 def _moshi(settings: Settings) -> DialogueThread:
-    try:
-        from models.moshi import Moshi
+    from models.moshi import Moshi
 
-        folder = weights.locate(_moshi_model(settings), checkpoint=weights.MOSHI)
-        moshi = Moshi(folder, seats=settings.moshi_seats, context=settings.moshi_context or None)
-    except (ImportError, EngineError) as error:
+    try:
+        moshi = Moshi(_moshi_folder(settings), settings.moshi_seats, settings.moshi_context or None)
+    except EngineError as error:
         raise ValueError(str(error)) from error
     return DialogueThread(moshi, settings.voice or ("" if settings.moshi_model else "moshiko"))
 
 
-def _moshi_model(settings: Settings) -> str:
-    if settings.moshi_model:
-        return settings.moshi_model
-    try:
-        return MOSHI_VOICES[settings.voice or "moshiko"]
-    except KeyError:
-        raise ValueError(f"Moshi has no voice {settings.voice!r}; there are: {', '.join(MOSHI_VOICES)}.") from None
+def _moshi_folder(settings: Settings) -> Path:
+    """Raises EngineError if the weights are not here, ValueError for a voice that Moshi has not."""
+    folder = Path(settings.moshi_model).expanduser()
+    if settings.moshi_model and folder.is_dir():
+        return folder  # its config.json says what must be in it
+    voice = settings.voice or "moshiko"
+    if not settings.moshi_model and voice not in MOSHI_VOICES:
+        raise ValueError(f"Moshi has no voice {voice!r}; there are: {', '.join(MOSHI_VOICES)}.")
+    return weights.locate(settings.moshi_model or MOSHI_VOICES[voice], checkpoint=weights.MOSHI)
 
 
 def _partner(settings: Settings) -> DialogueThread:
@@ -88,8 +89,8 @@ def _auto_dialogue(settings: Settings) -> DialogueThread:
     if not weights.has_gpu():
         return _partner(settings)
     try:
-        weights.locate(_moshi_model(settings), checkpoint=weights.MOSHI)
-    except (EngineError, ValueError):
+        _moshi_folder(settings)
+    except EngineError:
         return _partner(settings)
     return _moshi(settings)
 
