@@ -27,7 +27,7 @@ from models.base import (
 )
 from models.recognizer import LANGUAGE, PocketSphinxRecognition, RecognizerPool
 from models.resample import Decimator, resample
-from models.small_talk import BUSY, GREETING, SmallTalk
+from models.small_talk import BUSY, DEAF, GREETING, WAKING, SmallTalk
 from models.vad import SileroDetector
 
 logger = logging.getLogger(__name__)
@@ -140,8 +140,14 @@ class Partner:
 
     def _think(self, talk: SmallTalk, recognition: PocketSphinxRecognition | None) -> Turn:
         heard = "" if recognition is None else recognition.finish().text
-        text = BUSY if recognition is None else talk.reply(heard)
+        text = self._excuse() if recognition is None else talk.reply(heard)
         return Turn(heard, text, self.speak(text))
+
+    def _excuse(self) -> str:
+        """Why nobody heard what was said."""
+        if self._starting is None or not self._starting.done():
+            return WAKING
+        return BUSY if self._starting.exception() is None else DEAF
 
     def speak(self, text: str) -> Pcm:
         """The text, said, at our rate. Blocks for 20 ms. Raises EngineFailed."""

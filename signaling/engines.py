@@ -77,7 +77,7 @@ def _moshi_folder(settings: Settings) -> Path:
 def _partner(settings: Settings) -> DialogueThread:
     from models.partner import Partner
 
-    return DialogueThread(Partner(recognizers=settings.recognizers))
+    return DialogueThread(Partner(recognizers=settings.recognizers), "partner")
 
 
 def _no_dialogue(settings: Settings) -> None:

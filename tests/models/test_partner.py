@@ -10,7 +10,7 @@ import pytest
 from models.base import Dialogue, Pcm
 from models.partner import Partner
 from models.resample import resample
-from models.small_talk import GREETING
+from models.small_talk import BUSY, GREETING
 
 if shutil.which("espeak-ng") is None or shutil.which("flite") is None:
     pytest.skip("espeak-ng and flite are not installed", allow_module_level=True)
@@ -101,6 +101,21 @@ def test_one_seat_knows_nothing_of_another(partner: Partner) -> None:
             np.testing.assert_array_equal(step[1].pcm, expected.pcm)
     finally:
         alone.close()
+
+
+def test_who_is_not_heard_is_told_why() -> None:
+    one = Partner(seats=1, recognizers=1)
+    one.load(lambda progress, doing: None)
+    one._pool.load = lambda: None  # type: ignore[method-assign]  # they start, and none is ever free
+    one.reset([0])
+    assert one._starting is not None
+    one._starting.result()
+    try:
+        run(one, 0, [])  # the greeting
+        text, heard, _ = run(one, 0, frames("What time is it?"))
+        assert (text, heard, one.counters()["turns_lost"]) == (BUSY, "", 1)
+    finally:
+        one.close()
 
 
 def test_wrong_frames_are_refused(partner: Partner) -> None:
