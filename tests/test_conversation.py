@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.base import EngineBroken
 from rtc.dialogue_thread import DialogueThread
 from signaling.settings import Settings
 from tests.client import RATE, Client
@@ -251,6 +252,27 @@ async def test_a_reset_that_fails_is_tried_again(server: Server, parrot: Parrot)
         ana.microphone.say(tone(440))
         await hears(ana, 440)
         assert (await state(server))["steps_failed"] == 2
+
+
+async def test_when_the_voice_breaks_everybody_is_told_and_rooms_go_on(server: Server) -> None:
+    """Those who talk, who wait, and who come."""
+    parlour = server.house.parlour
+    assert parlour is not None
+    async with talking(server) as ana, talking(server):
+        bob, cleo = await knock(server), await knock(server)
+        await ask(bob)
+        await bob.expect("queue.position")
+        parlour.engine.give_up(EngineBroken("The GPU is gone."))
+        await ask(cleo)
+        for client in (ana, bob, cleo):
+            error = await client.expect("error")
+            assert (error["code"], error["fatal"]) == ("engine_failed", True)
+            assert "The GPU is gone." in error["message"]
+            await client.closed()
+        await bob.close()
+        await cleo.close()
+    ready = await server.get("/readyz")
+    assert (ready.status, ready.json()["dialogue"]["error"]) == (200, "The GPU is gone.")
 
 
 async def test_operators_see_the_voice(server: Server) -> None:
