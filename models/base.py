@@ -178,6 +178,8 @@ class DialogueFrame:
     """`frame_samples` of them; silence until the voice begins, in the first frames of a conversation."""
     text: str
     """The next piece of its words, often empty. A new word begins with a space."""
+    heard: str = ""
+    """What the person has said, once it is understood; always empty where the voice writes down only its own words."""
 
 
 class Dialogue(Protocol):

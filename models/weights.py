@@ -106,15 +106,6 @@ def locate(model: str, revision: str | None = None, checkpoint: Checkpoint = SEA
     raise EngineError(f"{checkpoint.name} is not on this machine. {remedy[:-1]} ({model}, about {size}).")
 
 
-def has_gpu() -> bool:
-    """Whether there is a GPU that PyTorch can use. Takes seconds, where PyTorch is installed."""
-    try:
-        import torch
-    except ImportError:
-        return False
-    return torch.cuda.is_available()
-
-
 def fetch(model: str, say: Say, revision: str | None = None, checkpoint: Checkpoint = SEAMLESS) -> Path:
     """Bring a checkpoint here, or what is missing of it; goes on where it was interrupted. Its directory.
 
@@ -155,6 +146,15 @@ def check(folder: Path, checkpoint: Checkpoint, remedy: str) -> None:
                 raise EngineError(f"{folder} lacks {piece}: {checkpoint.name} is not complete. {remedy}")
             if damage := _damage(folder / piece):
                 raise EngineError(f"{folder / piece} {damage}. {remedy}")
+
+
+def has_gpu() -> bool:
+    """Whether PyTorch is installed and finds a CUDA device."""
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
 
 
 def assert_room(folder: Path, size: int) -> None:

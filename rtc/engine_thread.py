@@ -1,19 +1,15 @@
 """The threads that may call an engine. An engine blocks; the event loop must not."""
 
 import asyncio
-import logging
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Literal, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from models.base import EngineBroken, EngineBusy, EngineError, EngineFailed, Pcm, SpeechDetector, Translator
+from rtc.readiness import Readiness
 
 P = ParamSpec("P")
 T = TypeVar("T")
-State = Literal["warming", "ready", "failed"]
-
-log = logging.getLogger(__name__)
 
 MAX_PENDING = 256
 """Calls waiting or running. A speaker has at most three at a time, so this is a house far too full."""
@@ -24,11 +20,8 @@ THREADS = 64
 DETECTOR_THREADS = 2
 """A window takes 0.1 ms of each 32: enough for hundreds who speak."""
 
-FIRST_ESTIMATE = 0.02
-"""Progress from which on the time that is left can be told."""
 
-
-class Engine:
+class Engine(Readiness):
     """A translator, how to make speech detectors, and the threads for both.
 
     Detectors have their own: they must not wait behind calls that wait for a batch."""
@@ -36,61 +29,25 @@ class Engine:
     def __init__(
         self, translator: Translator, new_detector: Callable[[], SpeechDetector], threads: int = THREADS
     ) -> None:
+        super().__init__(translator.name)
         self.translator = translator
         self.new_detector = new_detector
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="engine")
         self._detecting = ThreadPoolExecutor(DETECTOR_THREADS, thread_name_prefix="detector")
         self._closed = False
-        self._loading_since: float | None = None  # clock seconds
-        self._loading = (0.0, "")  # one object, so that a thread may put another in its place
-        self.state: State = "warming"
-        self.error = ""
-        """Why the state is `failed`."""
-        self.broken = asyncio.Event()
-        """It was ready, and nothing will work any more."""
         self.pending = self.refused = self.failed = 0
         """Calls under way; calls refused because too many were; calls that raised EngineFailed."""
 
-    @property
-    def progress(self) -> float:
-        """How far loading is, in [0, 1]."""
-        return self._loading[0]
-
-    @property
-    def doing(self) -> str:
-        """What loading does now, in a few words; empty if it does not say."""
-        return self._loading[1]
-
-    def eta(self) -> float | None:
-        """Seconds until it is ready, as far as the progress so far lets us tell."""
-        progress = self.progress
-        if self._loading_since is None or progress < FIRST_ESTIMATE:
-            return None
-        return (time.monotonic() - self._loading_since) * (1 - progress) / progress
-
-    def _progressed(self, fraction: float, doing: str) -> None:
-        """From the loading thread."""
-        self._loading = (min(1.0, max(0.0, fraction)), doing)
-
     async def load(self) -> None:
         """Make the translator ready. Never raises: a failed engine is a state that is shown."""
-        self._loading_since = time.monotonic()
+        self._begin()
         try:
             await self._call(self._detecting, self.new_detector)  # the first one loads its model
             await self.run(self.translator.load, self._progressed)
         except EngineError as error:
-            self.state, self.error = "failed", str(error)
-            log.error("engine %s did not load: %s", self.translator.name, error)
+            self._fail(str(error))
         else:
-            self.state = "ready"
-            log.info("engine %s is ready", self.translator.name)
-
-    def give_up(self, error: EngineBroken) -> None:
-        """Nothing works any more, as the engine itself says."""
-        if self.state != "failed":
-            self.state, self.error = "failed", str(error)
-            log.error("engine %s broke: %s", self.translator.name, error)
-            self.broken.set()
+            self._succeed()
 
     async def judge(self, detector: SpeechDetector, window: Pcm) -> float:
         """How probable it is that somebody speaks. A source awaits each answer, so no more wait than there are sources.

@@ -13,18 +13,21 @@ from rtc.opus import Decoder, OpusError
 from rtc.rtp import Packet
 from rtc.stats import Stats
 
-MAX_WINDOWS = 94
-"""3 s wait at most while the engine catches its breath; then the oldest go. A microphone cannot be paused."""
+MAX_WAITING = 3
+"""Seconds that wait at most while the engine catches its breath; then the oldest go. A microphone cannot be paused."""
 
 
 class Inbound:
     """Push packets, await windows. One reader, who also sees to it that no hole stays open longer than it should."""
 
-    def __init__(self, stats: Stats) -> None:
+    def __init__(self, stats: Stats, rate: int = SPEECH_RATE, window: int = VAD_WINDOW) -> None:
+        """`rate`: hertz, one of Opus'; `window`: samples that are given out at a time."""
         self._stats = stats
+        self._rate, self._size = rate, window
+        self._max = -(-MAX_WAITING * rate // window)
         self._jitter = JitterBuffer()
-        self._decoder = Decoder(SPEECH_RATE, np.float32)
-        self._window = np.empty(VAD_WINDOW, np.float32)
+        self._decoder = Decoder(rate, np.float32)
+        self._window = np.empty(window, np.float32)
         self._filled = 0  # samples of it
         self._windows: deque[Pcm] = deque()
         self._changed = asyncio.Event()  # a window is whole, or there is a hole to close in time
@@ -81,24 +84,24 @@ class Inbound:
     def _append(self, pcm: Pcm) -> None:
         start = 0
         while start < len(pcm):
-            count = min(len(pcm) - start, VAD_WINDOW - self._filled)
+            count = min(len(pcm) - start, self._size - self._filled)
             self._window[self._filled : self._filled + count] = pcm[start : start + count]
             self._filled += count
             start += count
-            if self._filled == VAD_WINDOW:
+            if self._filled == self._size:
                 self._finish(self._window)
-                self._window, self._filled = np.empty(VAD_WINDOW, np.float32), 0
+                self._window, self._filled = np.empty(self._size, np.float32), 0
 
     def _finish(self, window: Pcm) -> None:
-        if len(self._windows) >= MAX_WINDOWS:
+        if len(self._windows) >= self._max:
             self._windows.popleft()
             self._stats.windows_dropped += 1
         self._windows.append(window)
-        self.decoded_ms += VAD_WINDOW * 1000 // SPEECH_RATE
-        self.level = 10 * math.log10(float(window @ window) / VAD_WINDOW + 1e-12)
+        self.decoded_ms += self._size * 1000 // self._rate
+        self.level = 10 * math.log10(float(window @ window) / self._size + 1e-12)
 
     async def window(self, patience: float | None) -> Pcm | None:
-        """The next VAD_WINDOW samples at SPEECH_RATE; None if for `patience` seconds there are none, and no packets
+        """The next samples, as many as a window has; None if for `patience` seconds there are none, and no packets
         that wait for a missing one."""
         loop = asyncio.get_running_loop()
         until = None if patience is None else loop.time() + patience

@@ -249,13 +249,17 @@ class PeerConnection:
         parsed.sdpMid, parsed.sdpMLineIndex = mid, mline_index
         await self._pc.addIceCandidate(parsed)
 
-    async def run(self, connect_timeout: float) -> None:
-        """Wait until the connection is up, then until it ends. Raises MediaFailed; never returns otherwise."""
+    async def settle(self, connect_timeout: float) -> None:
+        """Wait until the connection is up, or has ended. Raises MediaFailed if neither comes in that many seconds."""
         try:
             async with asyncio.timeout(connect_timeout):
                 await self._settled.wait()
         except TimeoutError:
             raise MediaFailed("No media connection came up: a firewall may block UDP.") from None
+
+    async def run(self, connect_timeout: float) -> None:
+        """Wait until the connection is up, then until it ends. Raises MediaFailed; never returns otherwise."""
+        await self.settle(connect_timeout)
         await self._ended.wait()
         raise MediaFailed("The media connection broke.")
 

@@ -13,9 +13,10 @@ from dataclasses import fields
 from aiohttp import web
 
 from models.base import EngineError
+from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
 from signaling import fetch_models
-from signaling.engines import TRANSLATORS, build_engine
+from signaling.engines import DIALOGUES, TRANSLATORS, build_dialogue, build_engine
 from signaling.server import create_app
 from signaling.settings import Settings
 
@@ -25,6 +26,13 @@ HELP: dict[str, str] = {
     "translator": "engine that understands, translates and speaks: " + ", ".join(sorted(TRANSLATORS)),
     "recognizers": "utterances the embedded engine can hear at once, about 100 MB each",
     "seamless_model": "repository or directory with the weights of SeamlessM4T-v2, see dragoman fetch-models",
+    "dialogue": "voice to talk with: " + ", ".join(sorted(DIALOGUES)),
+    "moshi_model": "repository or directory with the weights of Moshi, see dragoman fetch-models",
+    "moshi_seats": "people who talk with Moshi at once",
+    "moshi_context": "steps of 80 ms that Moshi remembers, 0 for all that it can",
+    "voice": "of Moshi: moshiko or moshika",
+    "max_call": "seconds after which a conversation is ended, 0 for never",
+    "max_waiting": "people in line for a conversation",
     "allow_origins": "web origin that may use the API besides our own; repeat for several, * for any",
     "stun_url": "STUN server, e.g. stun:stun.example.org:3478",
     "turn_urls": "TURN server, e.g. turn:turn.example.org:3478?transport=udp; repeat for several",
@@ -56,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
     root = argparse.ArgumentParser(
         prog="dragoman",
-        description="Everybody in a room hears everybody else in their own language.",
+        description="Everybody in a room hears everybody else in their own language, and a voice talks with you.",
     )
     commands = root.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="run the server", epilog=EPILOG)
@@ -95,13 +103,13 @@ def serve(settings: Settings) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
     logging.getLogger("aioice").setLevel(logging.WARNING)
     try:
-        engine = build_engine(settings)
+        engine, dialogue = build_engine(settings), build_dialogue(settings)
     except ValueError as error:
         print(f"dragoman: {error}", file=sys.stderr)
         return 2
     try:
         with asyncio.Runner(loop_factory=event_loop()) as runner:
-            runner.run(_serve(engine, settings))
+            runner.run(_serve(engine, dialogue, settings))
     except OSError as error:
         print(f"dragoman: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return 1
@@ -117,12 +125,12 @@ def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(engine: Engine, settings: Settings) -> None:
+async def _serve(engine: Engine, dialogue: DialogueThread | None, settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt instead
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(create_app(engine, settings), access_log=None, shutdown_timeout=5)
+    runner = web.AppRunner(create_app(engine, settings, dialogue), access_log=None, shutdown_timeout=5)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.host, settings.port).start()

@@ -20,9 +20,11 @@ from signaling.http import Problem, json_object
 from signaling.limits import Limiter
 from signaling.lobby import TooManyRooms
 from signaling.metrics import metrics_text, stats
+from signaling.parlour import Parlour
 from signaling.participant import card, people
 from signaling.protocol import MAX_NAME, ProtocolError, clean, read_mode
-from signaling.socket import Connection
+from signaling.room_socket import RoomConnection
+from signaling.talk_socket import TalkConnection
 
 PAGES = Path(static.__file__).parent
 HTTP_BURST = 60
@@ -45,6 +47,7 @@ class Api:
         return [
             web.get("/", self.lobby_page),
             web.get("/room/{room}", self.room_page),
+            web.get("/talk", self.talk_page),
             web.static("/static", PAGES),
             web.get("/v1/engine", self.engine),
             web.get("/v1/languages", self.languages),
@@ -53,6 +56,8 @@ class Api:
             web.get("/v1/rooms/{room}", self.room),
             web.get("/v1/rooms/{room}/transcript", self.transcript),
             web.get("/v1/rooms/{room}/signal", self.signal),
+            web.get("/v1/conversation", self.conversation),
+            web.get("/v1/conversation/signal", self.talk),
             web.get("/v1/utterances/{id}/audio", self.audio),
             web.get("/v1/ice-servers", self.ice_servers),
             web.get("/v1/stats", self.stats),
@@ -69,6 +74,10 @@ class Api:
     async def room_page(self, request: web.Request) -> web.FileResponse:
         """The page asks for the room itself, and says so if it is gone."""
         return web.FileResponse(PAGES / "room.html")
+
+    async def talk_page(self, request: web.Request) -> web.FileResponse:
+        """The page asks whether there is anybody to talk with."""
+        return web.FileResponse(PAGES / "talk.html")
 
     # engine
 
@@ -207,12 +216,41 @@ class Api:
     async def signal(self, request: web.Request) -> web.StreamResponse:
         self._limit(request)
         room = self._room(request)
+        ws = await self._socket(request)
+        await RoomConnection(ws, room, self._house).serve()
+        return ws
+
+    async def talk(self, request: web.Request) -> web.StreamResponse:
+        """One conversation with the duplex voice."""
+        self._limit(request)
+        parlour = self._parlour()
+        ws = await self._socket(request)
+        await TalkConnection(ws, self._house, parlour).serve()
+        return ws
+
+    async def _socket(self, request: web.Request) -> web.WebSocketResponse:
         if request.headers.get("Upgrade", "").lower() != "websocket":
             raise Problem(426, "websocket_needed", "This address takes WebSockets only.")
         ws = web.WebSocketResponse(heartbeat=HEARTBEAT, max_msg_size=4 * self._house.settings.max_message)
         await ws.prepare(request)
-        await Connection(ws, room, self._house).serve()
         return ws
+
+    async def conversation(self, request: web.Request) -> web.Response:
+        """The voice that one can talk with, and whether there is a seat."""
+        parlour = self._parlour()
+        dialogue = parlour.engine.dialogue
+        state = {key: value for key, value in parlour.state_message().items() if key != "type"}
+        return web.json_response(
+            {
+                "name": dialogue.name,
+                "notice": dialogue.notice,
+                "voice": parlour.engine.voice,
+                **state,
+                "seats": dialogue.seats,
+                "seats_taken": parlour.taken,
+                "waiting": parlour.waiting,
+            }
+        )
 
     async def ice_servers(self, request: web.Request) -> web.Response:
         return web.json_response(self._house.ice_servers(), headers={"Cache-Control": "no-store"})
@@ -229,8 +267,14 @@ class Api:
         return web.json_response({"status": "ok"})
 
     async def readyz(self, request: web.Request) -> web.Response:
+        """200 once rooms are interpreted and the voice to talk with is there; without a voice that failed rooms go on,
+        so that is no reason to send nobody here."""
         state = {key: value for key, value in self._house.state_message().items() if key != "type"}
-        return web.json_response(state, status=200 if self._house.state == "ready" else 503)
+        parlour = self._house.parlour
+        if parlour is not None:
+            state["dialogue"] = {key: value for key, value in parlour.state_message().items() if key != "type"}
+        warming = parlour is not None and parlour.engine.state == "warming"
+        return web.json_response(state, status=200 if self._house.state == "ready" and not warming else 503)
 
     # helpers
 
@@ -239,6 +283,11 @@ class Api:
             raise Problem(503, "engine_failed", self._house.engine.error)
         if self._house.engine.state != "ready":
             raise Problem(503, "warming", "The interpreter is still warming up.", retry_after=3)
+
+    def _parlour(self) -> Parlour:
+        if self._house.parlour is None:
+            raise Problem(404, "no_dialogue", "There is nobody to talk with here: the server runs without a dialogue.")
+        return self._house.parlour
 
     def _limit(self, request: web.Request) -> None:
         if not self._limiter.take(request.remote or "", _now()):

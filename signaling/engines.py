@@ -5,6 +5,7 @@ from pathlib import Path
 
 from models import weights
 from models.base import EngineError, SpeechDetector, Translator
+from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
 from signaling.settings import Settings
 
@@ -46,6 +47,60 @@ TRANSLATORS: dict[str, Callable[[Settings], Translator]] = {
 }
 """By the name that `--translator` takes. Imported when chosen: no engine pays for another's libraries."""
 
+MOSHI_VOICES = {"moshiko": "kyutai/moshiko-pytorch-bf16", "moshika": "kyutai/moshika-pytorch-bf16"}
+"""By the name that `--voice` takes. Moshi's voice is part of its weights."""
+
+
+def _moshi(settings: Settings) -> DialogueThread:
+    from models.moshi import Moshi
+
+    try:
+        moshi = Moshi(_moshi_folder(settings), settings.moshi_seats, settings.moshi_context or None)
+    except EngineError as error:
+        raise ValueError(str(error)) from error
+    return DialogueThread(moshi, settings.voice or ("" if settings.moshi_model else "moshiko"))
+
+
+def _moshi_folder(settings: Settings) -> Path:
+    """Raises EngineError if the weights are not here, ValueError for a voice that Moshi has not."""
+    folder = Path(settings.moshi_model).expanduser()
+    if settings.moshi_model and folder.is_dir():
+        return folder  # its config.json says what must be in it
+    voice = settings.voice or "moshiko"
+    if not settings.moshi_model and voice not in MOSHI_VOICES:
+        raise ValueError(f"Moshi has no voice {voice!r}; there are: {', '.join(MOSHI_VOICES)}.")
+    return weights.locate(settings.moshi_model or MOSHI_VOICES[voice], checkpoint=weights.MOSHI)
+
+
+def _partner(settings: Settings) -> DialogueThread:
+    from models.partner import Partner
+
+    return DialogueThread(Partner(recognizers=settings.recognizers), "partner")
+
+
+def _no_dialogue(settings: Settings) -> None:
+    return None
+
+
+def _auto_dialogue(settings: Settings) -> DialogueThread:
+    """Moshi where its weights and a GPU are, else the embedded partner."""
+    if not weights.has_gpu():
+        return _partner(settings)
+    try:
+        _moshi_folder(settings)
+    except EngineError:
+        return _partner(settings)
+    return _moshi(settings)
+
+
+DIALOGUES: dict[str, Callable[[Settings], DialogueThread | None]] = {
+    "auto": _auto_dialogue,
+    "moshi": _moshi,
+    "embedded": _partner,
+    "none": _no_dialogue,
+}
+"""By the name that `--dialogue` takes."""
+
 CHECKPOINTS = {"seamless": weights.SEAMLESS, "moshi": weights.MOSHI}
 """What engines load that does not come with this package, by the engine's name."""
 
@@ -71,3 +126,13 @@ def build_engine(settings: Settings) -> Engine:
         known = ", ".join(sorted(TRANSLATORS))
         raise ValueError(f"There is no translator {settings.translator!r}; there are: {known}.") from None
     return Engine(make(settings), _new_detector)
+
+
+def build_dialogue(settings: Settings) -> DialogueThread | None:
+    """The voice to talk with that the settings ask for, not loaded yet. Raises ValueError when there is no such."""
+    try:
+        make = DIALOGUES[settings.dialogue]
+    except KeyError:
+        known = ", ".join(sorted(DIALOGUES))
+        raise ValueError(f"There is no dialogue {settings.dialogue!r}; there are: {known}.") from None
+    return make(settings)

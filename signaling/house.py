@@ -1,35 +1,36 @@
-"""Everything one process holds: the engine, the rooms, the people; and who may come in."""
+"""Everything one process holds: the engines, the rooms, the people; and who may come in."""
 
 import asyncio
 import logging
 from collections import Counter
 from typing import Any
 
+from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
 from rtc.room import Room, RoomFull
-from rtc.sdp import BadOffer
 from rtc.stats import Stats
 from rtc.ticker import Ticker
 from signaling.ice import ice_servers
 from signaling.lobby import Lobby
+from signaling.parlour import Parlour
 from signaling.participant import Participant, people
 from signaling.protocol import Join, ProtocolError
 from signaling.settings import Settings
+from signaling.states import state_message, tell_progress
 
 log = logging.getLogger(__name__)
-
-PROGRESS_INTERVAL = 0.5
-"""Seconds between two messages about how far the engine is."""
 
 
 class House:
     """`run` owns every participant; `join` lets one in."""
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
+    def __init__(self, engine: Engine, settings: Settings, dialogue: DialogueThread | None = None) -> None:
+        """Without a `dialogue` there is nobody to talk with."""
         self.engine = engine
         self.settings = settings
         self.stats = Stats()
         self.lobby = Lobby(settings.max_rooms, settings.room_capacity, settings.room_ttl, self._has_voice)
+        self.parlour = None if dialogue is None else Parlour(dialogue, settings, self.stats, self.ice_servers)
         self.draining = False
         self._sessions: dict[str, Participant] = {}  # by resume token
         self._tickers: dict[str, tuple[Ticker, asyncio.Task[None]]] = {}  # by room
@@ -51,14 +52,20 @@ class House:
         """Owns all tasks; returns after `close`."""
         async with asyncio.TaskGroup() as self._tasks:
             engine = self._tasks.create_task(self._keep_engine())
+            if self.parlour is not None:
+                self.parlour.start(self._tasks)
             self._open.set()
             await self._close.wait()
+            if self.parlour is not None:
+                self.parlour.stop()
             for participant in list(self._sessions.values()):
                 participant.end("closed")
             for _, task in self._tickers.values():
                 task.cancel()
             engine.cancel()
         await self.engine.close()
+        if self.parlour is not None:
+            await self.parlour.close()
 
     async def opened(self) -> None:
         """Wait until people may come."""
@@ -67,7 +74,7 @@ class House:
     async def _keep_engine(self) -> None:
         """Make it ready, and tell everybody how far that is; tell them, too, if it breaks."""
         async with asyncio.TaskGroup() as tasks:
-            telling = tasks.create_task(self._tell_progress())
+            telling = tasks.create_task(tell_progress(self.engine, self.announce))
             await self.engine.load()
             telling.cancel()
         self.announce()
@@ -78,14 +85,6 @@ class House:
         await self.engine.broken.wait()
         self.announce()
 
-    async def _tell_progress(self) -> None:
-        told = (0.0, "")
-        while True:
-            await asyncio.sleep(PROGRESS_INTERVAL)  # its thread may tell of progress as often as it likes
-            if (now := (self.engine.progress, self.engine.doing)) != told:
-                told = now
-                self.announce()
-
     def announce(self) -> None:
         """Tell everybody what state we are in."""
         for participant in self._sessions.values():
@@ -93,23 +92,14 @@ class House:
 
     def state_message(self) -> dict[str, Any]:
         """`session.state`."""
-        if self.state in ("ready", "draining"):
-            return {"type": "session.state", "state": self.state}
-        if self.state == "failed":
-            return {"type": "session.state", "state": "warming", "error": self.engine.error}
-        eta = self.engine.eta()
-        return {
-            "type": "session.state",
-            "state": "warming",
-            "progress": round(self.engine.progress, 3),
-            "doing": self.engine.doing,
-            **({} if eta is None else {"eta_s": round(eta, 1)}),
-        }
+        return state_message(self.engine, self.draining)
 
     def drain(self) -> None:
         """Let nobody in any more."""
         self.draining = True
         self.announce()
+        if self.parlour is not None:
+            self.parlour.drain()
 
     def close(self) -> None:
         """End `run`. Idempotent."""
@@ -133,7 +123,7 @@ class House:
         participant = Participant(room, self.engine, self.stats, self.settings, self.ice_servers, ticker, message)
         self._entering[room.id] += 1
         try:
-            answer = await self._connect(participant, message.sdp)
+            answer = await participant.connect(message.sdp)
             room.join(participant)
         except RoomFull as full_now:
             await participant.hang_up()
@@ -170,20 +160,13 @@ class House:
         participant = self._sessions.get(message.resume or "")
         if participant is None or participant.room is not room or participant.over:
             raise ProtocolError("unknown_session", "That session is over. Join again.")
-        answer = None if message.sdp is None else await self._connect(participant, message.sdp)
+        answer = None if message.sdp is None else await participant.connect(message.sdp)
         self.stats.sessions["resumed"] += 1
         if answer is not None:
             room.reassign()
         participant.outbox.resume(message.last_seq, participant.joined(answer))
         participant.wake.set()
         return participant
-
-    @staticmethod
-    async def _connect(participant: Participant, offer: str) -> str:
-        try:
-            return await participant.connect(offer)
-        except BadOffer as error:
-            raise ProtocolError(error.code, str(error)) from error
 
     async def _live(self, participant: Participant) -> None:
         try:

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from rtc.stats import LATENESS_BUCKETS, percentile
 from signaling.house import House
+from signaling.parlour import Parlour
 from signaling.participant import people
 
 
@@ -27,6 +28,7 @@ def stats(house: House) -> dict[str, Any]:
             "failed": house.engine.failed,
             "counters": dict(house.engine.translator.counters()),
         },
+        **({"dialogue": _dialogue(house.parlour)} if house.parlour is not None else {}),
         "event_loop": type(asyncio.get_running_loop()).__module__.split(".")[0],
         "rooms": len(house.lobby),
         "participants": house.participants,
@@ -44,6 +46,24 @@ def stats(house: House) -> dict[str, Any]:
         },
         "lag_ms": {"count": len(lags), "p50": percentile(lags, 0.5), "p95": percentile(lags, 0.95)},
         "media": [member.media_stats() for room in house.lobby for member in people(room)],
+    }
+
+
+def _dialogue(parlour: Parlour) -> dict[str, Any]:
+    """The voice that one can talk with."""
+    engine, stage = parlour.engine, parlour.stage
+    return {
+        "name": engine.dialogue.name,
+        "state": engine.state,
+        "seats": engine.dialogue.seats,
+        "seats_taken": parlour.taken,
+        "waiting": parlour.waiting,
+        "refused": parlour.refused,
+        **stage.counters(),
+        "step_p50_ms": _milliseconds(percentile(stage.step_seconds, 0.5)),
+        "step_p99_ms": _milliseconds(percentile(stage.step_seconds, 0.99)),
+        "counters": dict(engine.dialogue.counters()),
+        "media": [talker.media_stats() for talker in parlour],
     }
 
 
@@ -85,6 +105,8 @@ class _Collector(Collector):
         yield CounterMetricFamily("dragoman_speech_seconds", "Speech in all segments", counted.speech_seconds)
         work = house.engine.translator.counters()
         yield _by_label("dragoman_engine", "What the engine did, dropped and failed, as it counts", "counter", work)
+        if house.parlour is not None:
+            yield from _talk(house.parlour)
         yield CounterMetricFamily("dragoman_opus_encodes", "Packets of translated voices encoded", counted.opus_encodes)
         yield HistogramMetricFamily(
             "dragoman_tick_lateness_seconds",
@@ -100,6 +122,17 @@ class _Collector(Collector):
             if (value := percentile(lags, fraction)) is not None:
                 lag.add_metric([str(fraction)], value)
         yield lag
+
+
+def _talk(parlour: Parlour) -> Iterator[Metric]:
+    engine, done = parlour.engine, {**parlour.stage.counters(), "refused": parlour.refused}
+    yield GaugeMetricFamily("dragoman_dialogue_ready", "1 when one can talk", int(engine.state == "ready"))
+    yield GaugeMetricFamily("dragoman_dialogue_seats", "Conversations at once", engine.dialogue.seats)
+    yield GaugeMetricFamily("dragoman_dialogue_seats_taken", "Conversations now", parlour.taken)
+    yield GaugeMetricFamily("dragoman_dialogue_waiting", "People in line", parlour.waiting)
+    yield _by_label("dragoman_dialogue", "Steps and frames conducted, late and lost, and refusals", "counter", done)
+    work = engine.dialogue.counters()
+    yield _by_label("dragoman_dialogue_engine", "What the voice did and failed, as it counts", "counter", work)
 
 
 def _cumulative(counts: list[int]) -> list[tuple[str, float]]:

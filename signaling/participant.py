@@ -1,42 +1,29 @@
-"""One person in a room: their whole life, whichever WebSockets and media connections they have on the way.
-
-    join ──► run: interpreter + media + attendance + chat ──► leave | lost | media lost ──► everything released
-
-A WebSocket is only attached: when it goes, media go on, and for `grace` seconds a new one may take its place.
-"""
+"""One person in a room: what they say is interpreted, what others say reaches them, what they type is translated."""
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from models.base import EngineError, Transcript
 from rtc.engine_thread import Engine
-from rtc.events import RoomEvent, TranscriptInterim
 from rtc.interpreting import Interpreter
-from rtc.peer_connection import MediaFailed, PeerConnection
 from rtc.room import Mode, Room, new_id
+from rtc.rtp import Packet
 from rtc.slots import Mix
 from rtc.stats import Stats
 from rtc.stream import Outlet
 from rtc.ticker import Ticker
 from rtc.transcript import Entry
-from signaling.outbox import Outbox, OutboxFull
-from signaling.protocol import Join, ProtocolError, Update, dump, dump_slots, error_message
+from signaling.protocol import Join, ProtocolError, Update, dump_slots, error_message
+from signaling.session import Session
 from signaling.settings import Settings
-
-log = logging.getLogger(__name__)
 
 MAX_CHATS = 16
 """Chat messages of one person waiting for their translation."""
 
 
-class Left(Exception):
-    """Ends a participant's tasks; the message is the reason."""
-
-
-class Participant:
+class Participant(Session):
     """A member of a room (`rtc.room.Member`)."""
 
     def __init__(
@@ -49,9 +36,7 @@ class Participant:
         ticker: Ticker,
         joining: Join,
     ) -> None:
-        self.id = new_id("p")
-        self.session_id = new_id("s")
-        self.resume_token = new_id("r")
+        super().__init__(stats, settings, ice_servers, ticker, settings.max_slots)
         self.name = joining.name
         self.language = joining.language
         self.speaks = joining.speaks
@@ -59,24 +44,10 @@ class Participant:
         self.muted = False
         self.last_spoke = 0.0
         self.room = room
-        self.outbox = Outbox()
-        self.wake = asyncio.Event()
-        """Something is in the outbox, or the attached WebSocket changed."""
         self._engine = engine
-        self._stats = stats
-        self._settings = settings
-        self._ice_servers = ice_servers
-        self._ticker = ticker
         self._interpreter = Interpreter(room, self, engine, stats, ticker)
-        self._pc: PeerConnection | None = None
-        self._replaced: list[PeerConnection] = []
-        self._connecting = asyncio.Lock()
-        self._reconnected = asyncio.Event()
-        self._attached: object | None = None
-        self._attendance_changed = asyncio.Event()
         self._chats: asyncio.Queue[Entry] = asyncio.Queue(MAX_CHATS)
         self._routes_changed = asyncio.Event()
-        self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     # what a room needs to know
 
@@ -84,13 +55,6 @@ class Participant:
     def source_language(self) -> str:
         """`auto` is what they listen in: an engine that can tell languages apart will know better."""
         return self.language if self.speaks == "auto" else self.speaks
-
-    @property
-    def slots(self) -> dict[str, Outlet]:
-        return {} if self._pc is None else self._pc.slots
-
-    def tell(self, event: RoomEvent) -> None:
-        self.send(dump(event), droppable=isinstance(event, TranscriptInterim))
 
     def public(self) -> dict[str, Any]:
         """As others see them."""
@@ -104,60 +68,26 @@ class Participant:
 
     # life
 
-    async def run(self) -> None:
-        """From the join to the end. Never raises: what goes wrong with one person is theirs alone."""
-        log.info("%s opened in %s", self.session_id, self.room.id)
-        reason = "failed"
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._interpreter.run())
-                tasks.create_task(self._watch_media())
-                tasks.create_task(self._watch_attendance())
-                tasks.create_task(self._translate_chats())
-                tasks.create_task(self._prepare_routes())
-                raise Left(await self._over)
-        except* Left as left:
-            reason = str(left.exceptions[0])
-        except* Exception:  # a bug in one person's session must not end the others'
-            log.exception("%s failed", self.session_id)
-            with contextlib.suppress(OutboxFull):
-                self.outbox.put(error_message("internal", "Something broke on the server. Please join again.", True))
-        finally:
-            await self._release(reason)
+    @property
+    def place(self) -> str:
+        return self.room.id
 
-    async def _release(self, reason: str) -> None:
-        self.end(reason)
+    def _work(self) -> Iterable[Coroutine[Any, Any, None]]:
+        return self._interpreter.run(), self._translate_chats(), self._prepare_routes()
+
+    def _packet(self, packet: Packet) -> None:
+        self._interpreter.packet(packet)
+
+    def _media_changed(self, old: dict[str, Outlet] | None) -> None:
+        if old is not None:
+            self.room.reconnect(self, old)
+
+    def _depart(self) -> None:
         self._interpreter.muted = True  # packets still come until the connection is closed
         self.room.leave(self, asyncio.get_running_loop().time())
         for member in people(self.room):
             member.send({"type": "participant.left", "participant": self.public()})
             member.routes_changed()
-        self._stats.sessions[reason] += 1
-        self.wake.set()
-        await self.hang_up()
-        log.info("%s closed: %s", self.session_id, reason)
-
-    async def hang_up(self) -> None:
-        """Close the media connection."""
-        if self._pc is not None:
-            self._pc.end()
-        await self._close_replaced()
-        if self._pc is not None:
-            await self._pc.close()
-
-    async def _close_replaced(self) -> None:
-        while self._replaced:
-            await self._replaced.pop().close()
-
-    @property
-    def over(self) -> bool:
-        """The life is at its end."""
-        return self._over.done()
-
-    def end(self, reason: str) -> None:
-        """Leave. Idempotent."""
-        if not self._over.done():
-            self._over.set_result(reason)
 
     def media_stats(self) -> dict[str, Any]:
         """Their media connection in numbers, for operators."""
@@ -172,48 +102,8 @@ class Participant:
             "packets_late": inbound.late,
             "jitter_depth_ms": round(inbound.depth * 1000),
             "packets_undecodable": inbound.undecodable,
-            **(self._pc.stats() if self._pc is not None else {"state": "new", "slots": {}}),
+            **self.connection_stats(),
         }
-
-    # messages
-
-    def send(self, message: dict[str, Any], droppable: bool = False) -> None:
-        """Queue a message for the client. Never blocks; a client that reads nothing for too long is let go."""
-        try:
-            self.outbox.put(message, droppable)
-        except OutboxFull:
-            self.end("slow")
-        self._stats.outbox_dropped += self.outbox.dropped
-        self.outbox.dropped = 0
-        self.wake.set()
-
-    def attach(self, socket: object) -> None:
-        """This WebSocket speaks for the participant now; one that did before is to close."""
-        self._attached = socket
-        self._attendance_changed.set()
-        self.wake.set()
-
-    def detach(self, socket: object) -> None:
-        """The WebSocket is gone; the grace period begins unless another has taken over."""
-        if self._attached is socket:
-            self._attached = None
-            self._attendance_changed.set()
-
-    def is_attached(self, socket: object) -> bool:
-        """The WebSocket still speaks for the participant."""
-        return self._attached is socket
-
-    async def _watch_attendance(self) -> None:
-        while True:
-            await self._attendance_changed.wait()
-            self._attendance_changed.clear()
-            while self._attached is None:
-                try:
-                    async with asyncio.timeout(self._settings.grace):
-                        await self._attendance_changed.wait()
-                except TimeoutError:
-                    raise Left("lost") from None
-                self._attendance_changed.clear()
 
     def joined(self, answer: str | None) -> dict[str, Any]:
         """`session.joined`, on joining and on resuming."""
@@ -231,53 +121,6 @@ class Participant:
             "state": engine.state if engine.state != "failed" else "warming",
             "engine": {"name": engine.translator.name, "notice": engine.translator.notice},
         }
-
-    # media
-
-    async def connect(self, offer: str) -> str:
-        """Answer an offer with a new media connection; one that was there before is replaced. Raises ProtocolError."""
-        async with self._connecting:
-            pc = PeerConnection(self._ice_servers(), self._settings.max_slots, self._interpreter.packet, self._ticker)
-            try:
-                answer, admission = await pc.accept(offer)
-            except BaseException:
-                await pc.close()
-                raise
-            old, self._pc = self._pc, pc
-            if old is not None:
-                self.room.reconnect(self, old.slots)
-                old.end()
-                self._replaced.append(old)  # closing takes long where a TURN server is gone: nobody waits for it here
-            self._reconnected.set()
-        if admission.video:
-            self.send(error_message("unsupported_media", "There is no video here: those m-lines were rejected."))
-        return answer
-
-    async def add_candidate(self, candidate: str, mid: str | None, mline_index: int | None) -> None:
-        """Raises ProtocolError."""
-        assert self._pc is not None, "a participant has a connection from the join on"
-        try:
-            await self._pc.add_candidate(candidate, mid, mline_index)
-        except ValueError as error:
-            raise ProtocolError("bad_message", str(error)) from error
-
-    async def _watch_media(self) -> None:
-        while True:
-            pc = self._pc
-            assert pc is not None, "connect comes before run"
-            self._reconnected.clear()
-            try:
-                await pc.run(self._settings.connect_timeout)
-            except MediaFailed as failure:
-                if pc is not self._pc:
-                    await self._close_replaced()
-                    continue
-                self.send(error_message("media_failed", str(failure), retry_after=0))
-                try:
-                    async with asyncio.timeout(self._settings.grace):
-                        await self._reconnected.wait()
-                except TimeoutError:
-                    raise Left("media lost") from None
 
     # what they do
 

@@ -1,9 +1,11 @@
 """Wire protocol v1 on the WebSocket, without the socket: what a client may say when, and how it is checked. Pure.
 
-A connection is in one of three states, and a message that is not in the row of its state is an error that leaves the
+A connection is in one of four states, and a message that is not in the row of its state is an error that leaves the
 state as it is:
 
     NEW ──session.join──► JOINED ──session.leave──► LEFT
+     └──session.join──► WAITING (in line for a conversation) ──its turn──► JOINED
+                           └──session.leave──► LEFT
 
 Everything here is checked before anything is done, so that a message that exists is a legal one.
 """
@@ -33,18 +35,21 @@ MAX_NAME = 64
 
 
 class ProtocolError(Exception):
-    """What the client sent cannot be obeyed. `code` is stable; the message is a sentence for a person."""
+    """What the client sent cannot be obeyed. `code` is stable; the message is a sentence for a person. `position`: in
+    the line, where they would have to wait."""
 
-    def __init__(self, code: str, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, code: str, message: str, retry_after: float | None = None, position: int | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.retry_after = retry_after
+        self.position = position
 
 
 class State(Enum):
     """Of one WebSocket."""
 
     NEW = auto()
+    WAITING = auto()
     JOINED = auto()
     LEFT = auto()
 
@@ -60,6 +65,16 @@ class Join:
     mix: Mix
     resume: str | None
     last_seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TalkJoin(Join):
+    """`session.join` of a conversation."""
+
+    voice: str | None
+    """None: any."""
+    wait: bool
+    """In line, if the house is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +132,8 @@ class Leave:
 ClientMessage = Join | Update | RoomUpdate | Candidate | Mute | Chat | Ping | Leave
 
 NEXT: Mapping[State, Mapping[type, State]] = {
-    State.NEW: {Join: State.JOINED, Ping: State.NEW},
+    State.NEW: {Join: State.JOINED, TalkJoin: State.JOINED, Ping: State.NEW},
+    State.WAITING: {Ping: State.WAITING, Leave: State.LEFT},
     State.JOINED: {
         Update: State.JOINED,
         RoomUpdate: State.JOINED,
@@ -138,7 +154,8 @@ def next_state(state: State, message: ClientMessage) -> State:
     except KeyError:
         if isinstance(message, Join):
             raise ProtocolError("already_joined", "This connection has joined already; open another one.") from None
-        raise ProtocolError("not_joined", "Say session.join first.") from None
+        first = "It is not your turn yet." if state is State.WAITING else "Say session.join first."
+        raise ProtocolError("not_joined", first) from None
 
 
 class Parser:
@@ -173,14 +190,18 @@ class Parser:
             raise ProtocolError("unknown_type", f"There is no message of type {_quote(fields['type'])}.")
         return reader(fields)
 
-    def _join(self, fields: dict[str, Any]) -> Join:
+    def _session(self, fields: dict[str, Any]) -> tuple[str | None, str | None, int | None]:
+        """`sdp`, `resume` and `last_seq`: what every kind of session begins with."""
         resume = _optional(fields, "resume", str)
         sdp = _optional(fields, "sdp", str)
         if sdp is None and resume is None:
             raise ProtocolError("bad_sdp", "session.join needs sdp: an offer.")
         if sdp is not None and len(sdp) > self._max_sdp:
             raise ProtocolError("too_large", f"The offer has {len(sdp)} characters; at most {self._max_sdp} are read.")
-        last_seq = _optional(fields, "last_seq", int)
+        return sdp, resume, _optional(fields, "last_seq", int)
+
+    def _join(self, fields: dict[str, Any]) -> Join:
+        sdp, resume, last_seq = self._session(fields)
         if resume is not None and "name" not in fields:
             return Join("", "", "", sdp, "both", resume, last_seq)
         return Join(
@@ -227,6 +248,24 @@ class Parser:
 
     def _speaks(self, code: str) -> str:
         return code if code == "auto" else self._language(code)
+
+
+class TalkParser(Parser):
+    """Reads what is said in a conversation with the duplex voice."""
+
+    def __init__(self, max_sdp: int) -> None:
+        super().__init__(lambda code: False, max_sdp, 0)
+        here = ("session.leave", "ice.candidate", "track.mute", "track.unmute", "ping")
+        self._readers = {"session.join": self._talk, **{type: self._readers[type] for type in here}}
+
+    def _talk(self, fields: dict[str, Any]) -> TalkJoin:
+        sdp, resume, last_seq = self._session(fields)
+        name = _optional(fields, "name", str)
+        wait = fields.get("wait", True)
+        if not isinstance(wait, bool):
+            raise ProtocolError("bad_message", "wait must be true or false.")
+        voice = _optional(fields, "voice", str)
+        return TalkJoin("" if name is None else _name(name), "", "", sdp, "both", resume, last_seq, voice, wait)
 
 
 _BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # they could make a name run over its neighbours
@@ -314,9 +353,13 @@ def dump_slots(event: SlotsUpdated) -> list[dict[str, str]]:
     ]
 
 
-def error_message(code: str, message: str, fatal: bool = False, retry_after: float | None = None) -> dict[str, Any]:
-    """`error`. Fatal: the server closes the WebSocket after it."""
+def error_message(
+    code: str, message: str, fatal: bool = False, retry_after: float | None = None, position: int | None = None
+) -> dict[str, Any]:
+    """`error`. Fatal: the server closes the WebSocket after it. `position`: in the line."""
     error: dict[str, Any] = {"type": "error", "code": code, "message": message, "fatal": fatal}
     if retry_after is not None:
         error["retry_after_s"] = round(retry_after, 1)
+    if position is not None:
+        error["position"] = position
     return error

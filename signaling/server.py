@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
 from signaling.api import Api
 from signaling.house import House
@@ -17,10 +18,10 @@ log = logging.getLogger(__name__)
 HOUSE = web.AppKey("house", House)
 
 
-def create_app(engine: Engine, settings: Settings) -> web.Application:
-    """An application that holds one house. It serves at once, while the engine still warms up."""
+def create_app(engine: Engine, settings: Settings, dialogue: DialogueThread | None = None) -> web.Application:
+    """An application that holds one house. It serves at once, while the engines still warm up."""
     app = web.Application(middlewares=[middleware(settings.allow_origins)], client_max_size=MAX_BODY)
-    house = app[HOUSE] = House(engine, settings)
+    house = app[HOUSE] = House(engine, settings, dialogue)
     app.add_routes(Api(house).routes())
     app.cleanup_ctx.append(_keep_house)
     app.on_shutdown.append(_drain)

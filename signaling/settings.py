@@ -17,6 +17,21 @@ class Settings:
     seamless_model: str = "facebook/seamless-m4t-v2-large"
     """Repository of the hub, or a directory, with the weights of SeamlessM4T-v2."""
 
+    dialogue: str = "auto"
+    """Name of the voice that one can talk with, see `signaling/engines.py`."""
+    moshi_model: str = ""
+    """Repository of the hub, or a directory, with the weights of Moshi; empty: those of `voice`."""
+    moshi_seats: int = 8
+    """People who talk with Moshi at once; each costs memory of the GPU (1.6 GB with the longest context)."""
+    moshi_context: int = 0
+    """Steps of 80 ms that Moshi remembers of a conversation, 0: as many as it was trained with (3000)."""
+    voice: str = ""
+    """Of Moshi: `moshiko` or `moshika`; empty: the first."""
+    max_call: float = 0.0
+    """Seconds after which a conversation is ended, 0: never."""
+    max_waiting: int = 32
+    """People in line for a conversation."""
+
     allow_origins: tuple[str, ...] = ()
     """Web origins, besides our own, that may use the API and the WebSocket; `*` is any."""
     stun_url: str = ""

@@ -3,30 +3,30 @@
 import asyncio
 import contextlib
 import logging
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from typing import Any, ClassVar, Generic, TypeVar
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
-from rtc.room import Room
 from signaling.house import House
 from signaling.limits import TokenBucket
-from signaling.participant import Participant
 from signaling.protocol import (
     Candidate,
     Chat,
     ClientMessage,
     Join,
     Leave,
-    Mute,
     Parser,
     Ping,
     ProtocolError,
-    RoomUpdate,
     State,
-    Update,
     error_message,
     next_state,
 )
+from signaling.session import Session
+
+S = TypeVar("S", bound=Session)
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +41,16 @@ class Fatal(ProtocolError):
     """The WebSocket is closed after this error."""
 
 
-class Connection:
+class Connection(ABC, Generic[S]):
     """Serves one WebSocket: first somebody joins or resumes, then they talk and are told."""
 
-    def __init__(self, ws: web.WebSocketResponse, room: Room, house: House) -> None:
+    final: ClassVar[Collection[str]] = ("draining",)
+    """Codes of refusals after which nothing else can be said."""
+
+    def __init__(self, ws: web.WebSocketResponse, house: House, parser: Parser) -> None:
         self._ws = ws
-        self._room = room
         self._house = house
-        self._parser = Parser(self._knows, house.settings.max_sdp, house.settings.max_chat)
+        self._parser = parser
         now = asyncio.get_running_loop().time()
         settings = house.settings
         self._messages = TokenBucket(settings.message_rate, settings.message_rate * BURST_SECONDS, now)
@@ -59,32 +61,38 @@ class Connection:
 
     async def serve(self) -> None:
         """Until the client leaves or is gone. A session that was joined lives on for its grace period."""
-        participant = None
+        session = None
         try:
-            async with asyncio.timeout(self._house.settings.join_timeout):
-                participant = await self._enter()
-            if participant is not None:
-                await self._attend(participant)
+            async with asyncio.timeout(self._house.settings.join_timeout) as self._patience:
+                session = await self._enter()
+            if session is not None:
+                await self._attend(session)
         except TimeoutError:
             await self._reject(Fatal("join_timeout", "Nothing was said for too long. Open the connection again."))
         except Fatal as error:
             await self._reject(error)
         except ConnectionError:
-            log.debug("socket of %s broke", self._room.id)
+            log.debug("a socket broke")
         finally:
-            if participant is not None:
-                participant.detach(self)
+            if session is not None:
+                session.detach(self)
 
-    async def _enter(self) -> Participant | None:
+    @abstractmethod
+    async def _admit(self, message: Join) -> S | None:
+        """Let somebody in, or back in; None if they go away before. Raises ProtocolError."""
+
+    @abstractmethod
+    async def _obey(self, session: S, message: ClientMessage) -> None:
+        """Do what is said by somebody who has joined. Raises ProtocolError."""
+
+    async def _enter(self) -> S | None:
         """Read until somebody joins or resumes; None if the client goes away first."""
         async for raw in self._ws:
             try:
                 message = self._read(raw)
                 match message:
-                    case Join(resume=None):
-                        participant = await self._house.join(self._room, message)
                     case Join():
-                        participant = await self._house.resume(self._room, message)
+                        session = await self._admit(message)
                     case Ping(t=t):
                         await self._say({"type": "pong", "t": t})
                         continue
@@ -93,38 +101,39 @@ class Connection:
             except Fatal:
                 raise
             except ProtocolError as error:
-                if error.code in ("room_full", "draining"):
-                    raise Fatal(error.code, str(error), error.retry_after) from None
+                if error.code in self.final:
+                    raise Fatal(error.code, str(error), error.retry_after, error.position) from None
                 await self._say(error_message(error.code, str(error), retry_after=error.retry_after))
             else:
-                self._state = State.JOINED
-                participant.outbox.begin_at(self._seq)
-                participant.attach(self)
-                return participant
+                if session is not None:
+                    self._state = State.JOINED
+                    session.outbox.begin_at(self._seq)
+                    session.attach(self)
+                return session
         return None
 
-    async def _attend(self, participant: Participant) -> None:
+    async def _attend(self, session: S) -> None:
         """Read what they say while another task writes what they are told."""
         async with asyncio.TaskGroup() as tasks:
-            writer = tasks.create_task(self._write(participant))
+            writer = tasks.create_task(self._write(session))
             async for raw in self._ws:
                 try:
                     message = self._read(raw)
                     self._state = next_state(self._state, message)
-                    await self._obey(participant, message)
+                    await self._obey(session, message)
                 except Fatal as error:
-                    participant.send(error_message(error.code, str(error), fatal=True))
+                    session.send(error_message(error.code, str(error), fatal=True))
                     break
                 except ProtocolError as error:
-                    participant.send(error_message(error.code, str(error), retry_after=error.retry_after))
-                if self._state is State.LEFT or participant.over:
+                    session.send(error_message(error.code, str(error), retry_after=error.retry_after))
+                if self._state is State.LEFT or session.over:
                     break
-            if self._state is State.LEFT or participant.over:
+            if self._state is State.LEFT or session.over:
                 await writer  # the last words
             elif not self._ws.closed:
                 with contextlib.suppress(TimeoutError, ConnectionError):
                     async with asyncio.timeout(1):
-                        await self._flush(participant)
+                        await self._flush(session)
             writer.cancel()
         await self._ws.close()
 
@@ -152,42 +161,35 @@ class Connection:
                 raise Fatal("bad_message", "Too many messages that make no sense.") from None
             raise
 
-    async def _obey(self, participant: Participant, message: ClientMessage) -> None:
+    async def _obey_any(self, session: Session, message: ClientMessage) -> None:
+        """What is the same for everybody."""
         match message:
             case Ping(t=t):
-                participant.send({"type": "pong", "t": t})
-            case Chat(text=text):
-                participant.chat(text)
-            case Mute(muted=muted):
-                participant.mute(muted)
-            case Update():
-                participant.update(message)
-            case RoomUpdate(mode=mode):
-                participant.update_room(mode)
+                session.send({"type": "pong", "t": t})
             case Candidate(candidate=candidate, sdp_mid=mid, sdp_mline_index=index):
-                await participant.add_candidate(candidate, mid, index)
+                await session.add_candidate(candidate, mid, index)
             case Leave():
-                participant.end("left")
+                session.end("left")
 
-    async def _write(self, participant: Participant) -> None:
-        """Send what is in the outbox until the participant's life ends or another WebSocket takes over."""
-        while participant.is_attached(self):
-            participant.wake.clear()
+    async def _write(self, session: S) -> None:
+        """Send what is in the outbox until the session's life ends or another WebSocket takes over."""
+        while session.is_attached(self):
+            session.wake.clear()
             try:
-                await self._flush(participant)
+                await self._flush(session)
             except ConnectionError:
                 return  # the reading loop ends as well, and whoever resumes is told again
-            if participant.over:
+            if session.over:
                 break
-            await participant.wake.wait()
+            await session.wake.wait()
         # closing ends the reading loop as well
-        if not participant.is_attached(self):
+        if not session.is_attached(self):
             await self._ws.close(code=4001, message=b"resumed elsewhere")
         else:
             await self._ws.close(code=WSCloseCode.GOING_AWAY if self._house.draining else WSCloseCode.OK)
 
-    async def _flush(self, participant: Participant) -> None:
-        while participant.is_attached(self) and (message := participant.outbox.take()) is not None:
+    async def _flush(self, session: S) -> None:
+        while session.is_attached(self) and (message := session.outbox.take()) is not None:
             await self._ws.send_json(message)
 
     async def _say(self, message: dict[str, Any]) -> None:
@@ -197,8 +199,7 @@ class Connection:
 
     async def _reject(self, error: ProtocolError) -> None:
         with contextlib.suppress(ConnectionError):
-            await self._say(error_message(error.code, str(error), fatal=True, retry_after=error.retry_after))
+            await self._say(
+                error_message(error.code, str(error), True, retry_after=error.retry_after, position=error.position)
+            )
         await self._ws.close(code=WSCloseCode.TRY_AGAIN_LATER if error.retry_after else WSCloseCode.POLICY_VIOLATION)
-
-    def _knows(self, code: str) -> bool:
-        return any(language.code == code for language in self._house.engine.translator.languages)

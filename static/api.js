@@ -36,6 +36,9 @@ async function getJson(path) {
 /** @returns {Promise<import('./call/protocol.js').Engine>} */
 export const getEngine = () => getJson('/v1/engine');
 
+/** @returns {Promise<import('./call/protocol.js').Dialogue>} the voice that one can talk with; 404 if there is none */
+export const getConversation = () => getJson('/v1/conversation');
+
 /** @returns {Promise<import('./call/protocol.js').Language[]>} */
 export const getLanguages = () => getJson('/v1/languages');
 

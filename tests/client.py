@@ -88,9 +88,10 @@ class Ear:
 class Client:
     """Use `joined` or `Client.open` + `join`."""
 
-    def __init__(self, http: aiohttp.ClientSession, base: str, room: str) -> None:
+    def __init__(self, http: aiohttp.ClientSession, base: str, room: str, path: str = "") -> None:
+        """`path` of the WebSocket, if it is not the room's."""
         self._http = http
-        self._url = f"{base}/v1/rooms/{room}/signal"
+        self._url = base + (path or f"/v1/rooms/{room}/signal")
         self._base, self._room = base, room
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from rtc.dialogue_thread import DialogueThread
 from signaling.engines import build_engine
 from signaling.house import House
 from signaling.server import HOUSE, create_app
@@ -66,10 +67,12 @@ class Server:
             pass  # each turn is an HTTP request; the test's time limit ends one that never comes true
 
 
-async def serve(settings: Settings, ready: bool = True) -> AsyncIterator[Server]:
-    """`ready`: only once the engine is."""
+async def serve(
+    settings: Settings, ready: bool = True, dialogue: DialogueThread | None = None
+) -> AsyncIterator[Server]:
+    """`ready`: only once the engines are."""
     before = asyncio.all_tasks()
-    runner = web.AppRunner(create_app(build_engine(settings), settings), access_log=None, shutdown_timeout=2)
+    runner = web.AppRunner(create_app(build_engine(settings), settings, dialogue), access_log=None, shutdown_timeout=2)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]

@@ -24,6 +24,7 @@ export class Peer {
   /** @type {((candidate: RTCIceCandidate) => void) | null} */
   #trickle = null;
   #grace = 0;
+  #fail = () => {};
 
   /** @param {RTCIceServer[]} iceServers @param {MediaStreamTrack | null} track null: only listen */
   constructor(iceServers, track) {
@@ -58,6 +59,8 @@ export class Peer {
 
   /** @param {string} sdp @param {(candidate: RTCIceCandidate) => void} trickle called for each candidate, early ones too */
   async accept(sdp, trickle) {
+    // Not before: an offer may stand in a line for a while.
+    this.#grace = window.setTimeout(this.#fail, CONNECT_TIMEOUT_MS);
     await this.pc.setRemoteDescription({ type: 'answer', sdp });
     this.sendCandidatesTo(trickle);
   }
@@ -95,7 +98,7 @@ export class Peer {
 
   /** @param {() => void} failed */
   #watchFailure(failed) {
-    this.#grace = window.setTimeout(failed, CONNECT_TIMEOUT_MS);
+    this.#fail = failed;
     this.pc.addEventListener('connectionstatechange', () => {
       const state = this.pc.connectionState;
       if (state === 'connecting' || state === 'new') return;

@@ -19,6 +19,7 @@ export const SERVER_TYPES = /** @type {const} */ ([
   'session.joined',
   'session.updated',
   'session.state',
+  'queue.position',
   'room.updated',
   'participant.joined',
   'participant.updated',
@@ -64,6 +65,9 @@ export const SERVER_TYPES = /** @type {const} */ ([
  * @typedef {{segment_id: string, participant_id: string, language: string, lag_ms: number}} Lag
  *
  * @typedef {{code: string, message: string, fatal: boolean, retry_after_s?: number | null}} Problem
+ *
+ * @typedef {{position: number, eta_s: number}} Place  in the line for a conversation
+ * @typedef {Engine & {voice: string, seats: number, seats_taken: number, waiting: number}} Dialogue
  *
  * @typedef {{session_id: string, resume: string, participant: Participant, room: Card,
  *   participants: Participant[], slots: Slot[], sdp: string | null, state: EngineState, engine: {name: string, notice: string}}} Joined

@@ -11,10 +11,13 @@ export class EngineNotice extends HTMLElement {
   /** @type {string | null} */
   #state = null;
   #dismissed = false;
+  #what;
 
-  /** @param {{compact?: boolean}} [options] compact: two lines, more on demand, and it can be put away */
-  constructor({ compact = false } = {}) {
+  /** @param {{compact?: boolean, what?: 'interpreter' | 'voice'}} [options] compact: two lines, more on demand, and it
+   * can be put away; what: the engine is for */
+  constructor({ compact = false, what = 'interpreter' } = {}) {
     super();
+    this.#what = what;
     this.append(h('div', { class: 'notice' }, icon('info'), this.#text), this.#warming);
     if (compact) this.#makeCompact();
     this.engine = null;
@@ -30,15 +33,20 @@ export class EngineNotice extends HTMLElement {
     if (state === this.#state) return; // a progress bar must not start over
     this.#state = state;
     this.#warming.hidden = !engine || engine.state === 'ready';
-    if (engine?.error) this.#say(`The interpreter does not work: ${engine.error} You hear the original voices.`);
+    if (engine?.error) this.#say(`The ${this.#what} does not work: ${engine.error}${this.#meanwhile(' You hear')}`);
     else if (warming)
       this.#warming.replaceChildren(
-        h('p', {}, 'The interpreter is warming up. Until then you hear the original voices.'),
+        h('p', {}, `The ${this.#what} is warming up.${this.#meanwhile(' Until then you hear')}`),
         this.#doing,
         this.#bar,
       );
     else if (engine?.state === 'draining')
       this.#say('This server is about to be replaced. You will be connected to the next one.');
+  }
+
+  /** @param {string} hear */
+  #meanwhile(hear) {
+    return this.#what === 'interpreter' ? `${hear} the original voices.` : '';
   }
 
   #makeCompact() {

@@ -2,7 +2,8 @@ import { h, icon, setIcon, setText } from '../ui/dom.js';
 import { toast } from '../ui/toast.js';
 import { LevelMeter } from './level-meter.js';
 
-/** @typedef {import('../call/call.js').Call} Call */
+/** @typedef {EventTarget & Pick<import('../call/call.js').Call,
+ *   'hasMicrophone' | 'microphone' | 'muted' | 'openMicrophone' | 'setMuted'>} Call */
 
 /** The microphone button: a switch, or with push to talk a key to hold down. Without a microphone it opens one. */
 export class MuteButton extends HTMLElement {

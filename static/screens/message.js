@@ -33,6 +33,20 @@ export function problemScreen(problem, again) {
   );
 }
 
+/** After a conversation. @param {() => void} again */
+export function endedScreen(again) {
+  return message(
+    'left',
+    h('h1', {}, 'The conversation is over'),
+    h(
+      'p',
+      { class: 'ways' },
+      h('button', { type: 'button', class: 'primary', 'data-testid': 'rejoin', click: again }, 'Talk again'),
+      toLobby(),
+    ),
+  );
+}
+
 /** @param {string} roomId @param {string} roomName @param {string} language @param {() => void} again */
 export function leftScreen(roomId, roomName, language, again) {
   const links = /** @type {const} */ (['txt', 'vtt', 'json']).map((format) =>

@@ -7,6 +7,7 @@ import { freshId, h, icon } from '../ui/dom.js';
 import { avatar, plural } from '../ui/people.js';
 import { loadPreferences, savePreferences } from '../ui/preferences.js';
 import { toast } from '../ui/toast.js';
+import { masthead } from './masthead.js';
 
 /** @typedef {import('../call/protocol.js').Engine} Engine */
 /** @typedef {import('../call/protocol.js').Room} Room */
@@ -158,19 +159,6 @@ export class PrejoinScreen extends HTMLElement {
     const detail = { preferences, webAudio };
     this.dispatchEvent(new CustomEvent('join', { detail }));
   }
-}
-
-function masthead() {
-  return h(
-    'header',
-    { class: 'masthead' },
-    h(
-      'a',
-      { class: 'wordmark', href: '/' },
-      h('img', { src: '/static/logo.svg', alt: '', width: 32, height: 32 }),
-      'Dragoman',
-    ),
-  );
 }
 
 customElements.define('prejoin-screen', PrejoinScreen);

@@ -51,6 +51,12 @@ const PROBLEMS = {
     title: 'The microphone is gone',
     text: 'Was it unplugged? Turn it on again, or choose another one under Sound.',
   },
+  house_full: {
+    title: 'Everybody is talking already',
+    text: 'All seats are taken, and the line is long.',
+  },
+  no_dialogue: { title: 'There is nobody to talk with', text: 'This server runs without a voice.' },
+  time_up: { title: 'The time is up', text: 'The conversation has lasted as long as is allowed here.' },
   no_webrtc: {
     title: 'This browser cannot make calls',
     text: 'It has no WebRTC. Use a current version of Chrome, Edge, Firefox or Safari.',
@@ -67,5 +73,5 @@ export function describe({ code, message, retry_after_s }) {
 
 /** Problems that trying again cannot mend. @param {string} code */
 export function isPermanent(code) {
-  return ['no_webrtc', 'room_not_found', 'unsupported_media'].includes(code);
+  return ['no_webrtc', 'no_dialogue', 'room_not_found', 'unsupported_media'].includes(code);
 }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.base import SPEECH_RATE, VAD_WINDOW
-from rtc.inbound import MAX_WINDOWS, Inbound
+from rtc.inbound import MAX_WAITING, Inbound
 from rtc.opus import CLOCK_RATE, FRAME, Encoder
 from rtc.rtp import Packet
 from rtc.stats import Stats
@@ -101,9 +101,10 @@ async def test_the_oldest_windows_go_when_nobody_reads() -> None:
     stats = Stats()
     inbound = Inbound(stats)
     feed(inbound, packets(np.concatenate([tone(4.0, 300.0), tone(1.0, 900.0)])))
-    assert stats.windows_dropped == 5 * SPEECH_RATE // VAD_WINDOW - MAX_WINDOWS
+    kept = -(-MAX_WAITING * SPEECH_RATE // VAD_WINDOW)
+    assert stats.windows_dropped == 5 * SPEECH_RATE // VAD_WINDOW - kept
     pcm = await drain(inbound)
-    assert len(pcm) == MAX_WINDOWS * VAD_WINDOW
+    assert len(pcm) == kept * VAD_WINDOW
     assert pitch(pcm[-SPEECH_RATE // 2 :]) == pytest.approx(900, abs=10)
 
 

@@ -53,6 +53,7 @@ def test_help_names_every_setting() -> None:
     ("arguments", "status", "said"),
     [
         (["serve", "--translator", "babelfish"], 2, "there are: auto, echo, embedded, seamless"),
+        (["serve", "--dialogue", "babelfish"], 2, "there are: auto, "),
         (["serve", "--port", "many"], 2, "invalid int value"),
         ([], 2, "required: command"),
     ],

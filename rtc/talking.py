@@ -1,0 +1,96 @@
+"""What a duplex voice says to one listener: frames in as the model makes them, one Opus packet every 20 ms out.
+
+A model makes 80 ms at once, a little late at times, and several frames at once after it has stood still. What waits is
+kept at what the model's own unsteadiness asks for: after a stall the surplus is taken out in silences and whole pitch
+periods, so the delay shrinks back and the listener does not stay behind for the rest of the call.
+"""
+
+import numpy as np
+
+from models.base import Pcm
+from rtc.opus import CLOCK_RATE, DTX_BYTES, FRAME, Encoder, silence_after
+from rtc.rtp import Packet
+from rtc.stats import Stats
+from rtc.steady import Steady
+from rtc.stream import Stream
+
+CUSHION = 0.04
+"""Seconds that still wait when the next frame comes in time: what a model and two threads are late by at times."""
+
+AUDIBLE = 10 ** (-45 / 20)
+"""RMS of a packet in which somebody speaks."""
+
+QUIET = 15
+"""Packets (300 ms) without a sound after which a voice has stopped speaking."""
+
+
+class Talking:
+    """`push` frames, `tick` every 20 ms."""
+
+    def __init__(self, stream: Stream, stats: Stats, rate: int) -> None:
+        """`rate`: hertz of what is pushed, one of Opus'."""
+        self.stream = stream
+        self._stats = stats
+        self._steady = Steady(rate)
+        self._rate = rate
+        self._encoder = Encoder(rate)
+        self._sequence = self._timestamp = 0
+        self._last = b""  # packet that was sent
+        self._silent = False  # the last packet said so, and stands for those that follow
+        self._started = False
+        self._quiet = QUIET  # packets since something was to be heard
+        self.speaking = False
+        """Something was to be heard, a moment ago at the latest."""
+
+    @property
+    def delay(self) -> float:
+        """Seconds that wait to be said."""
+        return self._steady.level / self._rate
+
+    @property
+    def shortened(self) -> float:
+        """Seconds taken out, in all, to catch up."""
+        return (self._steady.removed + self._steady.dropped) / self._rate
+
+    @property
+    def underruns(self) -> int:
+        """Times that there was nothing left to say."""
+        return self._steady.underruns
+
+    def push(self, pcm: Pcm) -> None:
+        """The next frame."""
+        self._steady.push(np.rint(np.clip(pcm, -1, 1) * 32767).astype(np.int16))
+
+    def tick(self, now: float) -> bool:
+        """Say the next 20 ms; always True: a call is never over by itself. `now`: clock seconds."""
+        frame = self._steady.pull(CUSHION)
+        if frame is None:
+            self._hear(0.0)
+            if self._started:
+                self._started = False
+                self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
+                self._send(silence_after(self._last), False, now)
+            return True
+        started, self._started = not self._started, True
+        if started:
+            self._encoder.begin(100 * self.stream.fraction_lost)
+            self._timestamp = round(now * CLOCK_RATE) & 0xFFFFFFFF
+        else:
+            self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
+        self._hear(float(np.sqrt(np.mean(np.square(frame, dtype=np.float32)))) / 32768)
+        self._send(self._encoder.encode(frame), started, now)
+        return True
+
+    def _hear(self, loudness: float) -> None:
+        self._quiet = 0 if loudness > AUDIBLE else self._quiet + 1
+        self.speaking = self._quiet < QUIET
+
+    def _send(self, payload: bytes, started: bool, now: float) -> None:
+        """Send a packet, unless it says again that the voice is silent (see `rtc.playout`)."""
+        was_silent, self._silent = self._silent, len(payload) <= DTX_BYTES
+        if self._silent and was_silent and not started:
+            return
+        self._last = payload
+        self._sequence = (self._sequence + 1) & 0xFFFF
+        self._stats.opus_encodes += 1
+        self.stream.send(Packet(0, self._sequence, self._timestamp, int(started), payload), now)

@@ -1,0 +1,125 @@
+"""The embedded partner: it greets, hears, answers, and lets itself be interrupted."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import datetime
+
+import numpy as np
+import pytest
+
+from models.base import Dialogue, Pcm
+from models.partner import Partner
+from models.resample import resample
+from models.small_talk import BUSY, GREETING
+
+if shutil.which("espeak-ng") is None or shutil.which("flite") is None:
+    pytest.skip("espeak-ng and flite are not installed", allow_module_level=True)
+
+from tests.speech import flite, peak  # after the check
+
+FRAME = Partner.frame_samples
+SILENCE = np.zeros(FRAME, np.float32)
+LIMIT = 4000
+"""Steps after which a test gives up."""
+
+
+@pytest.fixture(scope="module")
+def partner() -> Iterator[Partner]:
+    made: Dialogue = Partner(seats=2, recognizers=2, clock=lambda: datetime(2026, 3, 2, 14, 5))
+    assert isinstance(made, Partner)
+    made.load(lambda progress, doing: None)
+    made.reset([0])
+    assert made._starting is not None
+    made._starting.result()  # recognisers start with the first person; here nobody minds waiting
+    yield made
+    made.close()
+    made.close()
+
+
+def frames(text: str) -> list[Pcm]:
+    pcm = peak(flite(text, rate=16_000))
+    pcm = resample(np.concatenate([np.zeros(1600, np.float32), pcm]), 16_000, 24_000)
+    noise = np.random.default_rng(0).normal(0, 1e-3, len(pcm) + FRAME).astype(np.float32)
+    noise[: len(pcm)] += pcm
+    return list(noise[: len(noise) // FRAME * FRAME].reshape(-1, FRAME))
+
+
+def run(partner: Partner, seat: int, said: list[Pcm]) -> tuple[str, str, list[float]]:
+    """Say that, then listen until it has answered: its words, what it heard, how loud each frame was."""
+    text, heard, loud = "", "", []
+    for at in range(LIMIT):
+        answer = partner.step({seat: said[at] if at < len(said) else SILENCE})[seat]
+        text, heard = text + answer.text, heard + answer.heard
+        loud.append(float(np.abs(answer.pcm).max()))
+        if at >= len(said) and text and not answer.text and loud[-1] == 0:
+            break
+        if at >= len(said) and not text and partner._listeners[seat]._answer is not None:
+            partner._listeners[seat]._answer.exception()  # steps go faster here than time
+    return text.strip(), heard, loud
+
+
+def test_it_greets_says_what_it_is_and_answers(partner: Partner) -> None:
+    partner.reset([0])
+    text, heard, loud = run(partner, 0, [])
+    assert (text, heard) == (GREETING, "") and max(loud) > 0.1
+    text, heard, loud = run(partner, 0, frames("What time is it?"))
+    assert "time" in heard
+    assert text == "My clock says 14:05."
+    assert max(loud) > 0.1
+
+
+def test_it_stops_when_one_talks_over_it(partner: Partner) -> None:
+    """Within a quarter of a second of the first sound, and what it did not say is not in its words."""
+    partner.reset([0])
+    for _ in range(10):
+        assert partner.step({0: SILENCE})
+    said = frames("Wait a moment please.")
+    first = next(at for at, frame in enumerate(said) if np.abs(frame).max() > 0.1)
+    text, loud = "", []
+    for frame in said:
+        answer = partner.step({0: frame})[0]
+        text += answer.text
+        loud.append(float(np.abs(answer.pcm).max()))
+    quiet = next(at for at, level in enumerate(loud) if level == 0)
+    assert quiet - first <= 3, "frames: two to hear it, one to fade out"
+    assert max(loud[quiet:]) == 0
+    assert not GREETING.endswith(text.strip())
+    assert partner.counters()["interruptions"] >= 1
+
+
+def test_one_seat_knows_nothing_of_another(partner: Partner) -> None:
+    partner.reset([0, 1])
+    said = frames("Wait a moment please.")
+    both = [partner.step({0: frame, 1: SILENCE}) for frame in said]
+    alone = Partner(seats=2)
+    alone.load(lambda progress, doing: None)
+    alone.reset([1])
+    try:
+        for step in both:
+            expected = alone.step({1: SILENCE})[1]
+            assert step[1].text == expected.text
+            np.testing.assert_array_equal(step[1].pcm, expected.pcm)
+    finally:
+        alone.close()
+
+
+def test_who_is_not_heard_is_told_why() -> None:
+    one = Partner(seats=1, recognizers=1)
+    one.load(lambda progress, doing: None)
+    one._pool.load = lambda: None  # type: ignore[method-assign]  # they start, and none is ever free
+    one.reset([0])
+    assert one._starting is not None
+    one._starting.result()
+    try:
+        run(one, 0, [])  # the greeting
+        text, heard, _ = run(one, 0, frames("What time is it?"))
+        assert (text, heard, one.counters()["turns_lost"]) == (BUSY, "", 1)
+    finally:
+        one.close()
+
+
+def test_wrong_frames_are_refused(partner: Partner) -> None:
+    with pytest.raises(ValueError, match="no seat 7"):
+        partner.reset([7])
+    with pytest.raises(ValueError, match="finite"):
+        partner.step({0: np.full(FRAME, np.nan, np.float32)})

@@ -1,0 +1,59 @@
+"""The thread of a dialogue: what fails stays small."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from models.base import DialogueFrame, EngineBroken, EngineFailed, Pcm
+from rtc.conductor import Step
+from rtc.dialogue_thread import DialogueThread
+from tests.parrot import Parrot
+
+FRAME = np.zeros(Parrot.frame_samples, np.float32)
+
+
+class Fragile(Parrot):
+    """Raises what it is told to."""
+
+    error: Exception | None = None
+
+    def step(self, frames: Mapping[int, Pcm]) -> Mapping[int, DialogueFrame]:
+        if self.error is not None:
+            raise self.error
+        return super().step(frames)
+
+
+async def test_others_go_on_where_one_reset_fails() -> None:
+    parrot = Parrot(2)
+    thread = DialogueThread(parrot)
+    await thread.load()
+    await thread.make(Step((0,), {0: FRAME}))
+    parrot.fail_resets = 1
+    said = await thread.make(Step((1,), {0: FRAME, 1: FRAME}))
+    assert (set(said.frames), said.unset, thread.failed) == ({0}, (1,), 1)
+    await thread.close()
+    await thread.close()
+
+
+async def test_a_lost_step_is_counted_and_a_broken_engine_is_a_state() -> None:
+    fragile = Fragile(1)
+    thread = DialogueThread(fragile, "loud")
+    await thread.load()
+    assert (thread.state, thread.voice) == ("ready", "loud")
+    fragile.error = EngineFailed("lost")
+    assert not (await thread.make(Step((0,), {0: FRAME}))).frames
+    assert (thread.failed, thread.state) == (1, "ready")
+    fragile.error = EngineBroken("the GPU is gone")
+    await thread.make(Step((), {0: FRAME}))
+    assert (thread.state, thread.error) == ("failed", "the GPU is gone") and thread.broken.is_set()
+    await thread.close()
+
+
+async def test_a_bug_in_an_engine_does_not_end_the_server() -> None:
+    fragile = Fragile(1)
+    thread = DialogueThread(fragile)
+    await thread.load()
+    fragile.error = ZeroDivisionError("a bug")
+    assert not (await thread.make(Step((0,), {0: FRAME}))).frames
+    assert thread.state == "failed"
+    await thread.close()
