@@ -88,6 +88,8 @@ class SeamlessModel:
         self._model = _network(folder, dtype)
         self._model.to(self.device).eval()
         self._model.vocoder.float()  # 42 million parameters; its sums of many small samples want the precision
+        if self.device.type == "cpu":
+            _channels_last(self._model.vocoder.hifi_gan)
         # Our masks are the encoder's, for speech and for text: the model must not sub-sample them once more.
         self._model.set_modality("text")
         self._generation = self._model.generation_config
@@ -299,6 +301,38 @@ def _units(row: Sentence, units: list[int], durations: list[int], counts: list[i
 def _network(folder: Path, dtype: torch.dtype) -> Any:
     """As what it is typed to us: transformers' annotations do not know what a checkpoint brings along."""
     return SeamlessM4Tv2Model.from_pretrained(folder, dtype=dtype)
+
+
+def _channels_last(gan: torch.nn.Module) -> None:
+    """Twice as fast on a CPU: oneDNN's convolutions of one dimension, dilated and with few channels as here, run far
+    below what those of two dimensions reach with the channels last in memory. The sums are the same."""
+    for module in list(gan.modules()):
+        for name, layer in list(module.named_children()):
+            if isinstance(layer, torch.nn.Conv1d | torch.nn.ConvTranspose1d):
+                setattr(module, name, _flat(layer))
+    gan.register_forward_pre_hook(
+        lambda _, inputs: (inputs[0].unsqueeze(2).contiguous(memory_format=torch.channels_last),)
+    )
+    gan.register_forward_hook(lambda _, inputs, waveform: waveform.squeeze(1))  # [batch, 1, samples] as it is left
+
+
+def _flat(layer: torch.nn.Conv1d | torch.nn.ConvTranspose1d) -> torch.nn.Module:
+    """The same convolution of an image that is one pixel high."""
+    kind = torch.nn.ConvTranspose2d if isinstance(layer, torch.nn.ConvTranspose1d) else torch.nn.Conv2d
+    flat = kind(
+        layer.in_channels,
+        layer.out_channels,
+        (1, layer.kernel_size[0]),
+        stride=(1, layer.stride[0]),
+        padding=(0, int(layer.padding[0])),
+        dilation=(1, layer.dilation[0]),
+        bias=layer.bias is not None,
+        device="meta",
+    )
+    weight = layer.weight.detach().unsqueeze(2).contiguous(memory_format=torch.channels_last)
+    flat.weight = torch.nn.Parameter(weight, requires_grad=False)
+    flat.bias = layer.bias
+    return flat
 
 
 class _Tap:
