@@ -15,8 +15,8 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from rtc.opus import CLOCK_RATE, DTX_BYTES, FRAME, RATES, Encoder, Int16, silence_after
-from rtc.rtp import Packet
+from rtc.opus import CLOCK_RATE, FRAME, RATES, Int16
+from rtc.packetizer import Packetizer
 from rtc.stats import Stats
 from rtc.stream import Stream
 from rtc.ticker import PTIME
@@ -92,16 +92,14 @@ class Playout(Generic[T]):
         self.stream = stream
         self.rate = rate
         self._stats = stats
-        self._encoder = Encoder(rate)
+        self._packets = Packetizer(stream, stats, rate)
         self._phrases: deque[Phrase[T]] = deque()
         self._waiting = 0  # samples in them
         self._segment = ""  # of the phrase that came last
         self._fade = round(FADE * rate)
         self._gain = 0  # of the last sample, in steps of which `_fade` are full
         self._speaking = False
-        self._silent = False  # the last packet said so, and stands for those that follow
-        self._last = b""  # packet that was sent
-        self._sequence = self._timestamp = 0
+        self._timestamp = 0
 
     @property
     def backlog(self) -> float:
@@ -138,7 +136,7 @@ class Playout(Generic[T]):
 
     def _ticks_before(self, joins: bool) -> int:
         """RTP ticks until the next phrase begins: each sound but one that goes on takes whole packets."""
-        size, ticks, samples = self._encoder.frame_samples, 0, 0
+        size, ticks, samples = self._packets.frame_samples, 0, 0
         for phrase in self._phrases:
             if not phrase.joins:
                 ticks += -(-samples // size) * FRAME
@@ -152,21 +150,21 @@ class Playout(Generic[T]):
             if not self._speaking:
                 return _IDLE
             self._timestamp = self._now(now)
-            self._say(silence_after(self._last), False, now)
+            self._packets.stop(self._timestamp, now)
             self._speaking = False
             return Tick(stopped=True)
         phrase, started = self._phrases[0], not self._speaking
         if not phrase.position and (started or not phrase.joins):
-            self._encoder.begin(100 * self.stream.fraction_lost)
+            self._packets.adapt()
         self._timestamp = self._now(now)
         self._speaking = True
         frame, began = self._frame()
-        self._say(self._encoder.encode(frame), started, now)
+        self._packets.say(frame, self._timestamp, started, now)
         return Tick(sent=True, began=began, started=started) if began else _GOES_ON
 
     def _frame(self) -> tuple[Int16, tuple[T, ...]]:
         """The next 20 ms of the sound that is being said, and the phrases that begin in them."""
-        size = self._encoder.frame_samples
+        size = self._packets.frame_samples
         rest = self._rest(size + self._fade)
         count = min(size, rest)
         frame = np.zeros(size, np.int16)
@@ -200,18 +198,6 @@ class Playout(Generic[T]):
                 break
             rest += phrase.waiting
         return rest
-
-    def _say(self, payload: bytes, started: bool, now: float) -> None:
-        """Send a packet, unless it only says again what the last one said: that the voice is silent. As in WebRTC
-        (opus_interface.cc, WebRtcOpus_Encode), time goes on meanwhile and sequence numbers do not, so that the listener
-        makes silence and sees no loss (RFC 7587 §3.1.3)."""
-        was_silent, self._silent = self._silent, len(payload) <= DTX_BYTES
-        if self._silent and was_silent and not started:
-            return
-        self._last = payload
-        self._sequence = (self._sequence + 1) & 0xFFFF
-        self._stats.opus_encodes += 1
-        self.stream.send(Packet(0, self._sequence, self._timestamp, int(started), payload), now)
 
     def _now(self, now: float) -> int:
         """The stream's clock: steady within a talkspurt, the wall's between two."""

@@ -8,8 +8,8 @@ periods, so the delay shrinks back and the listener does not stay behind for the
 import numpy as np
 
 from models.base import Pcm
-from rtc.opus import CLOCK_RATE, DTX_BYTES, FRAME, Encoder, silence_after
-from rtc.rtp import Packet
+from rtc.opus import CLOCK_RATE, FRAME
+from rtc.packetizer import Packetizer
 from rtc.stats import Stats
 from rtc.steady import Steady
 from rtc.stream import Stream
@@ -30,13 +30,10 @@ class Talking:
     def __init__(self, stream: Stream, stats: Stats, rate: int) -> None:
         """`rate`: hertz of what is pushed, one of Opus'."""
         self.stream = stream
-        self._stats = stats
         self._steady = Steady(rate)
         self._rate = rate
-        self._encoder = Encoder(rate)
-        self._sequence = self._timestamp = 0
-        self._last = b""  # packet that was sent
-        self._silent = False  # the last packet said so, and stands for those that follow
+        self._packets = Packetizer(stream, stats, rate)
+        self._timestamp = 0
         self._started = False
         self._quiet = QUIET  # packets since something was to be heard
         self.speaking = False
@@ -69,28 +66,18 @@ class Talking:
             if self._started:
                 self._started = False
                 self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
-                self._send(silence_after(self._last), False, now)
+                self._packets.stop(self._timestamp, now)
             return True
         started, self._started = not self._started, True
         if started:
-            self._encoder.begin(100 * self.stream.fraction_lost)
+            self._packets.adapt()
             self._timestamp = round(now * CLOCK_RATE) & 0xFFFFFFFF
         else:
             self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
         self._hear(float(np.sqrt(np.mean(np.square(frame, dtype=np.float32)))) / 32768)
-        self._send(self._encoder.encode(frame), started, now)
+        self._packets.say(frame, self._timestamp, started, now)
         return True
 
     def _hear(self, loudness: float) -> None:
         self._quiet = 0 if loudness > AUDIBLE else self._quiet + 1
         self.speaking = self._quiet < QUIET
-
-    def _send(self, payload: bytes, started: bool, now: float) -> None:
-        """Send a packet, unless it says again that the voice is silent (see `rtc.playout`)."""
-        was_silent, self._silent = self._silent, len(payload) <= DTX_BYTES
-        if self._silent and was_silent and not started:
-            return
-        self._last = payload
-        self._sequence = (self._sequence + 1) & 0xFFFF
-        self._stats.opus_encodes += 1
-        self.stream.send(Packet(0, self._sequence, self._timestamp, int(started), payload), now)

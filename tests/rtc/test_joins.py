@@ -34,7 +34,7 @@ class Voice:
         stream = Stream(StreamKey("ana", "translation", "en"))
         stream.attach(self.ear)
         self.playout: Playout[int] = Playout(stream, self.stats, self.rate)
-        encoder = self.playout._encoder
+        encoder = self.playout._packets._encoder
         begin, encode = encoder.begin, encoder.encode
 
         def listened_begin(loss: float) -> None:

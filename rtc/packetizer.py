@@ -1,0 +1,49 @@
+"""Opus packets of one voice: RFC 7587's payloads, and what is left out of them while the voice is silent."""
+
+from rtc.opus import DTX_BYTES, Encoder, Int16, silence_after
+from rtc.rtp import Packet
+from rtc.stats import Stats
+from rtc.stream import Stream
+
+
+class Packetizer:
+    """`say` the next 20 ms; `stop` when there is nothing to say any more."""
+
+    def __init__(self, stream: Stream, stats: Stats, rate: int) -> None:
+        """`rate`: hertz of the frames, one of Opus'."""
+        self.stream = stream
+        self._stats = stats
+        self._encoder = Encoder(rate)
+        self._sequence = 0
+        self._last = b""  # packet that was sent
+        self._silent = False  # the last packet said so, and stands for those that follow
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples in 20 ms."""
+        return self._encoder.frame_samples
+
+    def adapt(self) -> None:
+        """Something new begins: encode it for what its listeners lose now."""
+        self._encoder.begin(100 * self.stream.fraction_lost)
+
+    def say(self, frame: Int16, timestamp: int, started: bool, now: float) -> None:
+        """Send 20 ms. `timestamp`: of the stream, in ticks of 48 kHz; `started`: a talkspurt begins; `now`: clock
+        seconds."""
+        self._send(self._encoder.encode(frame), timestamp, started, now)
+
+    def stop(self, timestamp: int, now: float) -> None:
+        """Say that the talkspurt is over."""
+        self._send(silence_after(self._last), timestamp, False, now)
+
+    def _send(self, payload: bytes, timestamp: int, started: bool, now: float) -> None:
+        """Send a packet, unless it only says again what the last one said: that the voice is silent. As in WebRTC
+        (opus_interface.cc, WebRtcOpus_Encode), time goes on meanwhile and sequence numbers do not, so that the listener
+        makes silence and sees no loss (RFC 7587 §3.1.3)."""
+        was_silent, self._silent = self._silent, len(payload) <= DTX_BYTES
+        if self._silent and was_silent and not started:
+            return
+        self._last = payload
+        self._sequence = (self._sequence + 1) & 0xFFFF
+        self._stats.opus_encodes += 1
+        self.stream.send(Packet(0, self._sequence, timestamp, int(started), payload), now)
