@@ -150,18 +150,17 @@ class SeamlessTranslator:
         self._assert_open()
         worker.start()
         self._worker = worker
-        written, spoken = worker.languages
         self.languages = [
             Language(
                 one.code,
                 one.name,
                 one.english,
                 one.speech_in,
-                speech_out=one.speech_out and LANGUAGES[one.code].voice in spoken,
-                text=one.text and LANGUAGES[one.code].seamless in written,
+                speech_out=one.speech_out and LANGUAGES[one.code].voice in worker.spoken,
+                text=one.text and LANGUAGES[one.code].seamless in worker.written,
             )
             for one in self.languages
-            if not one.text or LANGUAGES[one.code].seamless in written
+            if not one.text or LANGUAGES[one.code].seamless in worker.written
         ]
         progress(BUILDING, "translating for the first time")
         for _ in self.render(Transcript("Hello.", "en"), ["en"], speech=True):

@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 import zlib
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -74,6 +74,8 @@ class Work:
     cancelled: bool = False
     done: bool = False
     """Ended, well or not."""
+    job: "Job[Work] | None" = None
+    """Its place in the scheduler."""
     answered: set[str] = field(default_factory=set)
     """Languages."""
     _answers: "queue.SimpleQueue[Rendering | EngineError | None]" = field(default_factory=queue.SimpleQueue)
@@ -111,14 +113,13 @@ class Worker:
     def __init__(self, model: SeamlessModel) -> None:
         self._model = model
         self._scheduler: Scheduler[Work] = Scheduler()
-        self._jobs: dict[int, Job[Work]] = {}  # by id of the work
         self._changed = threading.Condition()
         self._closed = False
         self._broken: EngineBroken | None = None
-        self.counters: Counter[str] = Counter()
+        self.counters: defaultdict[str, float] = defaultdict(float)
         """passes (decoder batches), rows_decoded, utterances_encoded, failed, alone, hallucinations, seconds_busy."""
-        self.languages = frozenset(model.text_languages), frozenset(model.voice_languages)
-        """Seamless' codes of what can be written, and of what can be spoken."""
+        self.written, self.spoken = frozenset(model.text_languages), frozenset(model.voice_languages)
+        """Languages that the model can write, and those that it can speak, by Seamless' codes."""
         self._thread = threading.Thread(target=self._run, name="seamless", daemon=True)
 
     def start(self) -> None:
@@ -132,9 +133,8 @@ class Worker:
             if self._closed or self._broken:
                 work.end(self._broken or EngineFailed("The interpreter is shutting down."))
                 return work
-            self._jobs[id(work)] = job
+            work.job = job
             for dropped in self._scheduler.add(job, time.monotonic()):
-                self._forget(dropped)
                 dropped.tag.end(EngineBusy("The interpreter has too much to do: that was not translated."))
             self._changed.notify()
         return work
@@ -143,9 +143,7 @@ class Worker:
         """If it still waits, it ends at once with nothing; if it is being computed, what is left of it is not."""
         work.cancelled = True
         with self._changed:
-            job = self._jobs.get(id(work))
-            if job is not None and self._scheduler.cancel(job):
-                self._forget(job)
+            if work.job is not None and self._scheduler.cancel(work.job):
                 work.end()
 
     def statistics(self) -> dict[str, float]:
@@ -161,35 +159,29 @@ class Worker:
         if self._thread.is_alive():
             self._thread.join()
 
-    def _forget(self, job: Job[Work]) -> None:
-        self._jobs.pop(id(job.tag), None)
-
     # the thread
 
     def _run(self) -> None:
         while (batch := self._next()) is not None:
             began = time.monotonic()
             self._try(batch)
-            self.counters["seconds_busy"] += time.monotonic() - began  # type: ignore[assignment]  # a sum of seconds
+            self.counters["seconds_busy"] += time.monotonic() - began
             if self._broken:
                 break
         with self._changed:
             failure = self._broken or EngineFailed("The interpreter is shutting down.")
-            for job in self._jobs.values():
-                job.tag.end(failure)
-            self._jobs.clear()
+            while waiting := self._scheduler.take():
+                for job in waiting:
+                    job.tag.end(failure)
 
     def _next(self) -> list[Work] | None:
         with self._changed:
             while True:
                 for late in self._scheduler.stale(time.monotonic()):
-                    self._forget(late)
                     late.tag.end()
                 if self._closed:
                     return None
                 if batch := self._scheduler.take():
-                    for job in batch:
-                        self._forget(job)
                     return [job.tag for job in batch]
                 self._changed.wait()
 
@@ -246,10 +238,9 @@ class Worker:
 
     def _languages(self, work: Work) -> list[str]:
         """What is still to be done: the speaker's own language first, if it can be written."""
-        written = self._model.text_languages
         own = [work.source] if work.clip is not None or work.verbatim else []
         asked = dict.fromkeys([*own, *(() if work.verbatim else work.targets())])
-        return [code for code in asked if code not in work.answered and LANGUAGES[code].seamless in written]
+        return [code for code in asked if code not in work.answered and LANGUAGES[code].seamless in self.written]
 
     def _prefix(self, work: Work, language: str) -> tuple[int, ...]:
         if work.verbatim:
@@ -298,7 +289,8 @@ class Worker:
             return line
         if work.voices is None:
             return line
-        agreed = local_agreement(voice.hypothesis, tokens)
+        # A pass that is made again, because something else in its batch failed, would agree with itself.
+        agreed = local_agreement(voice.hypothesis, tokens) if work.seconds > voice.heard else 0
         settled = max(len(voice.committed), whole_words(self._model.subwords(tokens), agreed))
         voice.committed, voice.hypothesis, voice.heard = tokens[:settled], tokens, work.seconds
         line.committed = _common(text, self._model.text(voice.committed))
@@ -313,7 +305,7 @@ class Worker:
         work, tongue = line.work, LANGUAGES[line.language]
         foreign = line.language != work.source or work.verbatim
         new = line.until > line.voice.spoken
-        return work.speech and foreign and new and tongue.speaker is not None and tongue.voice in self.languages[1]
+        return work.speech and foreign and new and tongue.speaker is not None and tongue.voice in self.spoken
 
     def _speak(self, line: "Line", sentence: Sentence, units: Units) -> Rendering:
         """The clause's units, heard by the vocoder in the company of those said before and of those that will probably

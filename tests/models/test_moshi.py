@@ -25,19 +25,12 @@ import torch  # not everybody has it
 
 from tests.models.tiny_moshi import CODEBOOKS, CONTEXT, checkpoint, speech  # needs it
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 FRAMES = 52
 """Of each conversation: more than twice the context."""
 
 VOICES = [speech(seed, FRAMES) for seed in range(3)]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny models are slower on two threads than on one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

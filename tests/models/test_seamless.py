@@ -1,8 +1,7 @@
 """SeamlessM4T-v2 as rooms use it, on a random checkpoint in the real layout: one pass for all languages, early speech,
 one thread for all rooms, and what happens when something goes wrong."""
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,26 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base import SPEECH_RATE, EngineBroken, EngineError, EngineFailed, Pcm, Recognition, Rendering, Transcript
+from models.base import SPEECH_RATE, EngineError, EngineFailed, Pcm, Recognition, Rendering, Transcript
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from models.seamless import SeamlessRecognition, SeamlessTranslator, sentences  # noqa: E402  # after the skips
-from models.seamless_model import Encoded, SeamlessModel  # noqa: E402
-from models.seamless_worker import Work, Worker, is_hallucination  # noqa: E402
+from models.seamless_model import SeamlessModel  # noqa: E402
+from models.seamless_worker import Worker, is_hallucination  # noqa: E402
 from tests.models.tiny_seamless import noise  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PIECE = SPEECH_RATE // 5
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Such small tensors take longer with two."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +30,6 @@ def engine(tiny_seamless: Path) -> Iterator[SeamlessTranslator]:
     engine.load(lambda done, doing: None)
     yield engine
     engine.close()
-
-
-@pytest.fixture(scope="module")
-def model(tiny_seamless: Path) -> SeamlessModel:
-    return SeamlessModel(tiny_seamless, "cpu")
 
 
 def heard(recognition: Recognition, clip: Pcm) -> list[list[Rendering]]:
@@ -279,93 +266,3 @@ def test_words_made_up_of_noise_are_known_by_their_repetition_or_their_number() 
     assert is_hallucination("x" * 130, 1.0)
     assert not is_hallucination("yes yes yes", 1.0)
     assert not is_hallucination("The meeting on Tuesday is moved to Thursday, since the room is taken.", 3.0)
-
-
-# failures
-
-
-class Faulty(SeamlessModel):
-    """Fails as told, when it encodes."""
-
-    fault: Callable[[Sequence[Pcm]], None] = staticmethod(lambda clips: None)
-
-    def encode_speech(self, clips: Sequence[Pcm]) -> list[Encoded]:
-        self.fault(clips)
-        return super().encode_speech(clips)
-
-
-@pytest.fixture
-def faulty(tiny_seamless: Path) -> Faulty:
-    return Faulty(tiny_seamless, "cpu")
-
-
-def submitted(worker: Worker, seconds: Sequence[float]) -> list[Work]:
-    return [
-        worker.submit(Work("en", lambda: ["es"], speech=False, clip=noise(length)), f"room {number}")
-        for number, length in enumerate(seconds)
-    ]
-
-
-def outcome(work: Work) -> list[str] | EngineError:
-    try:
-        return [rendering.language for rendering in work.results()]
-    except EngineError as error:
-        return error
-
-
-def test_one_bad_segment_fails_alone(faulty: Faulty) -> None:
-    def fault(clips: Sequence[Pcm]) -> None:
-        if any(len(clip) == 3 * SPEECH_RATE for clip in clips):
-            raise RuntimeError("the test's fault")
-
-    faulty.fault = fault
-    worker = Worker(faulty)
-    works = submitted(worker, [2.8, 3.0, 3.2])
-    worker.start()
-    outcomes = [outcome(work) for work in works]
-    statistics = worker.statistics()
-    worker.close()
-    assert outcomes[0] == outcomes[2] == ["en", "es"]
-    assert isinstance(outcomes[1], EngineFailed)
-    assert statistics["failed"] == 1
-
-
-def test_a_batch_too_large_for_the_memory_is_done_one_by_one(faulty: Faulty) -> None:
-    def fault(clips: Sequence[Pcm]) -> None:
-        if len(clips) > 1:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-    faulty.fault = fault
-    worker = Worker(faulty)
-    works = submitted(worker, [2.8, 3.0])
-    worker.start()
-    assert [outcome(work) for work in works] == [["en", "es"], ["en", "es"]]
-    assert worker.statistics()["alone"] == 2
-    worker.close()
-
-
-def test_a_gpu_that_lost_its_context_breaks_the_engine_and_all_are_told(faulty: Faulty) -> None:
-    def fault(clips: Sequence[Pcm]) -> None:
-        raise RuntimeError("CUDA error: device-side assert triggered")
-
-    faulty.fault = fault
-    worker = Worker(faulty)
-    works = submitted(worker, [1.0, 9.0])
-    worker.start()
-    assert all(isinstance(outcome(work), EngineBroken) for work in works)
-    assert all(isinstance(outcome(work), EngineBroken) for work in submitted(worker, [1.0]))
-    worker.close()
-
-
-def test_closing_answers_those_who_wait(model: SeamlessModel) -> None:
-    worker = Worker(model)
-    (work,) = submitted(worker, [1.0])
-    answers: list[list[str] | EngineError] = []
-    waiting = threading.Thread(target=lambda: answers.append(outcome(work)))
-    waiting.start()
-    worker.close()
-    worker.close()
-    worker.start()
-    waiting.join()
-    assert isinstance(answers[0], EngineFailed)
-    assert isinstance(outcome(submitted(worker, [1.0])[0]), EngineFailed)

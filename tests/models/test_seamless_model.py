@@ -1,6 +1,5 @@
 """A batch of utterances and languages says what separate calls of the stock model say: same tokens, same samples."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ transformers = pytest.importorskip("transformers")
 from models.languages import LANGUAGES  # noqa: E402  # after the skips
 from models.seamless_model import RECEPTIVE, UNIT_SAMPLES, Row, SeamlessModel, Sentence  # noqa: E402
 from tests.models.tiny_seamless import SPOKEN, WRITTEN, noise  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SPEAKERS = {tongue.seamless: tongue.speaker for tongue in LANGUAGES.values() if tongue.speaker is not None}
 CLIPS = [noise(2.0, 1), noise(3.1, 2), noise(0.9, 3)]
@@ -42,20 +43,6 @@ class Stock:
         if tokens[-1] == self._model.generation_config.eos_token_id:
             tokens.pop()
         return tuple(tokens), made.waveform[0].numpy() if speech else None
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Such small tensors take longer with two."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def model(tiny_seamless: Path) -> SeamlessModel:
-    return SeamlessModel(tiny_seamless, "cpu")
 
 
 @pytest.fixture(scope="module")

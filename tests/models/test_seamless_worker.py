@@ -1,0 +1,136 @@
+"""What goes wrong in the interpreter's thread: a segment fails alone, and nobody waits for ever for an answer."""
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from models.base import SPEECH_RATE, EngineBroken, EngineError, EngineFailed, Pcm
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from models.seamless import SeamlessRecognition  # noqa: E402  # after the skips
+from models.seamless_model import Encoded, SeamlessModel, Sentence, Units  # noqa: E402
+from models.seamless_worker import Work, Worker  # noqa: E402
+from tests.models.tiny_seamless import noise  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Faulty(SeamlessModel):
+    """Fails as told, when it encodes or makes voices."""
+
+    fault: Callable[[Sequence[Pcm]], None] = staticmethod(lambda clips: None)
+    fault_of_voices: Callable[[Sequence[Sentence]], None] = staticmethod(lambda sentences: None)
+
+    def encode_speech(self, clips: Sequence[Pcm]) -> list[Encoded]:
+        self.fault(clips)
+        return super().encode_speech(clips)
+
+    def units(self, rows: Sequence[Sentence]) -> list[Units]:
+        self.fault_of_voices(rows)
+        return super().units(rows)
+
+
+@pytest.fixture
+def faulty(tiny_seamless: Path) -> Faulty:
+    return Faulty(tiny_seamless, "cpu")
+
+
+def submitted(worker: Worker, seconds: Sequence[float]) -> list[Work]:
+    return [
+        worker.submit(Work("en", lambda: ["es"], speech=False, clip=noise(length)), f"room {number}")
+        for number, length in enumerate(seconds)
+    ]
+
+
+def outcome(work: Work) -> list[str] | EngineError:
+    try:
+        return [rendering.language for rendering in work.results()]
+    except EngineError as error:
+        return error
+
+
+def test_one_bad_segment_fails_alone(faulty: Faulty) -> None:
+    def fault(clips: Sequence[Pcm]) -> None:
+        if any(len(clip) == 3 * SPEECH_RATE for clip in clips):
+            raise RuntimeError("the test's fault")
+
+    faulty.fault = fault
+    worker = Worker(faulty)
+    works = submitted(worker, [2.8, 3.0, 3.2])
+    worker.start()
+    outcomes = [outcome(work) for work in works]
+    statistics = worker.statistics()
+    worker.close()
+    assert outcomes[0] == outcomes[2] == ["en", "es"]
+    assert isinstance(outcomes[1], EngineFailed)
+    assert statistics["failed"] == 1
+
+
+def test_a_batch_too_large_for_the_memory_is_done_one_by_one(faulty: Faulty) -> None:
+    def fault(clips: Sequence[Pcm]) -> None:
+        if len(clips) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    faulty.fault = fault
+    worker = Worker(faulty)
+    works = submitted(worker, [2.8, 3.0])
+    worker.start()
+    assert [outcome(work) for work in works] == [["en", "es"], ["en", "es"]]
+    assert worker.statistics()["alone"] == 2
+    worker.close()
+
+
+def test_what_is_translated_again_after_a_failure_does_not_agree_with_itself(faulty: Faulty) -> None:
+    """Nothing is settled by one look at the sound, though it was looked at twice."""
+
+    def fault(sentences: Sequence[Sentence]) -> None:
+        faulty.fault_of_voices = lambda sentences: None
+        raise RuntimeError("the test's fault, after the words were settled")
+
+    faulty.fault_of_voices = fault
+    worker = Worker(faulty)
+    interims = []
+    for room in ("one", "two"):
+        recognition = SeamlessRecognition(worker, "en", room, simultaneous=True)
+        recognition.want(["es"])
+        recognition.push(noise(3.0))
+        interims.append(recognition.interim())
+    worker.start()
+    for interim in interims:
+        assert interim is not None
+        renderings = list(interim)
+        assert {rendering.language for rendering in renderings} == {"en", "es"}
+        assert all(rendering.committed == 0 and rendering.speech is None for rendering in renderings)
+    assert worker.statistics()["alone"] == 2
+    worker.close()
+
+
+def test_a_gpu_that_lost_its_context_breaks_the_engine_and_all_are_told(faulty: Faulty) -> None:
+    def fault(clips: Sequence[Pcm]) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    faulty.fault = fault
+    worker = Worker(faulty)
+    works = submitted(worker, [1.0, 9.0])
+    worker.start()
+    assert all(isinstance(outcome(work), EngineBroken) for work in works)
+    assert all(isinstance(outcome(work), EngineBroken) for work in submitted(worker, [1.0]))
+    worker.close()
+
+
+def test_closing_answers_those_who_wait(model: SeamlessModel) -> None:
+    worker = Worker(model)
+    (work,) = submitted(worker, [1.0])
+    answers: list[list[str] | EngineError] = []
+    waiting = threading.Thread(target=lambda: answers.append(outcome(work)))
+    waiting.start()
+    worker.close()
+    worker.close()
+    worker.start()
+    waiting.join()
+    assert isinstance(answers[0], EngineFailed)
+    assert isinstance(outcome(submitted(worker, [1.0])[0]), EngineFailed)
