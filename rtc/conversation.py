@@ -11,22 +11,29 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
 
 from models.base import DialogueFrame, Pcm
 from rtc.conductor import Conductor
 from rtc.dialogue_thread import DialogueThread
 from rtc.events import RoomEvent, SpeechStarted, SpeechStopped
 from rtc.inbound import Inbound
+from rtc.loudness import AUDIBLE, Loudness, rms
 from rtc.rtp import Packet
 from rtc.slots import StreamKey
 from rtc.stats import Stats
 from rtc.stream import Outlet, Stream
 from rtc.talking import Talking
 from rtc.ticker import Ticker
-from rtc.words import LANGUAGE, Words, whole
+from rtc.words import LANGUAGE, PAUSE_MS, Words, whole
 
 ASSISTANT = "assistant"
 """The voice's participant_id."""
+
+PERSON_QUIET = 0.6
+"""Seconds without a sound after which a person has stopped speaking: longer than within a sentence."""
 
 STEP_TIMES = 1500
 """Step durations remembered: two minutes."""
@@ -126,6 +133,8 @@ class Conversation:
         self._frame_ms = dialogue.frame_samples * 1000 / dialogue.sample_rate
         self._words = Words(ASSISTANT)
         self._speaking = False
+        self._person = Loudness(PERSON_QUIET, noisy=True)
+        self._hushed = 0.0  # milliseconds of silence after which the voice is let through again
         self.inbound = Inbound(stats, dialogue.sample_rate, dialogue.frame_samples)
         self.muted = False
         stream = Stream(StreamKey(ASSISTANT, "original", LANGUAGE))
@@ -141,6 +150,8 @@ class Conversation:
         """Muted, the voice hears silence."""
         self.muted = muted
         self.inbound.gap()
+        if self._person.stop():
+            self._tell(SpeechStopped(self._participant_id, "original", LANGUAGE))
 
     @property
     def mid(self) -> str | None:
@@ -164,14 +175,32 @@ class Conversation:
             while True:
                 frame = await self.inbound.window(None)
                 if frame is not None:
+                    if self._person.hear(rms(frame), self._frame_ms / 1000):
+                        happened = SpeechStarted if self._person.speaking else SpeechStopped
+                        self._tell(happened(self._participant_id, "original", LANGUAGE))
                     self._stage.push(self._seat, frame)
         finally:
             self._ticker.silence(self.voice.tick)
             self._stage.rise(self._seat)
             self._seat = None
 
+    def hush(self) -> None:
+        """Let nothing more of this turn be heard or read: until the voice has paused. It goes on without a listener."""
+        if not self._hushed:
+            self._hushed = PAUSE_MS
+            for event in self._words.flush():
+                self._tell(event)
+
+    def _hush(self, frame: DialogueFrame) -> DialogueFrame:
+        fade = np.linspace(1, 0, len(frame.pcm), dtype=np.float32) ** 2 if self._hushed == PAUSE_MS else np.float32(0)
+        silent = rms(frame.pcm) < AUDIBLE and not frame.text
+        self._hushed = max(0.0, self._hushed - self._frame_ms) if silent else PAUSE_MS - 1
+        return replace(frame, pcm=frame.pcm * fade, text="")
+
     def hear(self, frame: DialogueFrame) -> None:
         """What the voice says now. From the stage."""
+        if self._hushed:
+            frame = self._hush(frame)
         self.voice.push(frame.pcm)
         now_ms = round(self._frames * self._frame_ms)
         self._frames += 1

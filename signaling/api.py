@@ -16,7 +16,7 @@ from rtc.opus import to_ogg
 from rtc.room import Room
 from rtc.transcript import Entry, as_text, as_webvtt
 from signaling.house import House
-from signaling.http import Problem, json_object
+from signaling.http import HTTP_BURST, Problem, json_object
 from signaling.limits import Limiter
 from signaling.lobby import TooManyRooms
 from signaling.metrics import metrics_text, stats
@@ -27,7 +27,6 @@ from signaling.room_socket import RoomConnection
 from signaling.talk_socket import TalkConnection
 
 PAGES = Path(static.__file__).parent
-HTTP_BURST = 60
 MAX_CACHED_AUDIO = 64
 """Replays kept: about 10 kB each."""
 HEARTBEAT = 10.0

@@ -20,23 +20,52 @@ CONTENT_SECURITY_POLICY = (
     "script-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'self'"
 )
 
+ALLOWED_HEADERS = "Authorization, Content-Type, X-OpenAI-Agents-SDK"
+"""What pages of other origins may say besides what every page may; the last is what OpenAI's SDK calls itself."""
+
+HTTP_BURST = 60
+"""Requests of one address that may come at once."""
+
 MAX_BODY = 16 * 1024
 """Bytes of a request body; the largest we know is a room's name."""
 
 
 class Problem(Exception):
-    """An answer that is no success. `code` is stable; `detail` is a sentence for a person."""
+    """An answer that is no success. `code` is stable; `detail` is a sentence for a person. `param`: what of the request
+    it is about."""
 
-    def __init__(self, status: int, code: str, detail: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, detail: str, retry_after: float | None = None, param: str | None = None
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
         self.detail = detail
         self.retry_after = retry_after
+        self.param = param
 
 
-def problem_response(problem: Problem) -> web.Response:
-    """`application/problem+json` (RFC 9457)."""
+def problem_response(problem: Problem, path: str) -> web.Response:
+    """As the address' clients read it: those of OpenAI's Realtime API know one shape, all others another."""
+    headers = {}
+    if problem.retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(problem.retry_after)))
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if path.startswith("/v1/realtime/"):
+        return web.json_response(_realtime_error(problem), status=problem.status, headers=headers)
+    text = json.dumps(_problem_details(problem))
+    return web.Response(status=problem.status, text=text, content_type="application/problem+json", headers=headers)
+
+
+def _realtime_error(problem: Problem) -> dict[str, Any]:
+    kinds = {429: "rate_limit_error", 500: "server_error", 503: "server_error"}
+    kind = kinds.get(problem.status, "invalid_request_error")
+    return {"error": {"message": problem.detail, "type": kind, "param": problem.param, "code": problem.code}}
+
+
+def _problem_details(problem: Problem) -> dict[str, Any]:
+    """RFC 9457."""
     body: dict[str, Any] = {
         "type": f"urn:dragoman:problem:{problem.code}",
         "title": HTTPStatus(problem.status).phrase,
@@ -44,13 +73,9 @@ def problem_response(problem: Problem) -> web.Response:
         "code": problem.code,
         "detail": problem.detail,
     }
-    headers = {}
     if problem.retry_after is not None:
         body["retry_after_s"] = round(problem.retry_after, 1)
-        headers["Retry-After"] = str(max(1, round(problem.retry_after)))
-    return web.Response(
-        status=problem.status, text=json.dumps(body), content_type="application/problem+json", headers=headers
-    )
+    return body
 
 
 def middleware(allow_origins: tuple[str, ...]) -> Middleware:
@@ -74,24 +99,24 @@ def middleware(allow_origins: tuple[str, ...]) -> Middleware:
                 raise Problem(403, "origin_not_allowed", "This server does not serve pages of that origin.")
             if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
                 response: web.StreamResponse = web.Response(status=204)
-                response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
-                response.headers["Access-Control-Allow-Headers"] = "Content-Type"
+                response.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE, OPTIONS"
+                response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
                 response.headers["Access-Control-Max-Age"] = "600"
             else:
                 response = await handler(request)
         except Problem as problem:
-            response = problem_response(problem)
+            response = problem_response(problem, request.path)
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            response = problem_response(_of_aiohttp(error))
+            response = problem_response(_of_aiohttp(error), request.path)
             if isinstance(error, web.HTTPMethodNotAllowed):
                 response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
         except ConnectionError:
             raise
         except Exception:  # a bug: the client gets a problem too, and the log the trace
             log.exception("%s %s failed", request.method, request.path)
-            response = problem_response(Problem(500, "internal", "Something broke on the server."))
+            response = problem_response(Problem(500, "internal", "Something broke on the server."), request.path)
         if not response.prepared:
             if origin is not None:
                 response.headers["Access-Control-Allow-Origin"] = origin

@@ -156,12 +156,12 @@ class Parlour:
         position = self._line.position(place)
         return {"type": "queue.position", "position": position, "eta_s": round(self._line.eta(position), 1)}
 
-    async def join(self, place: Waiting, message: TalkJoin) -> Talker:
-        """Let somebody in who has a seat; `session.joined` is in their outbox. Raises ProtocolError, and leaves nothing
-        behind then but the place."""
+    async def join(self, place: Waiting, message: TalkJoin, kind: Callable[..., Talker] = Talker) -> Talker:
+        """Let somebody in who has a seat; `session.joined` is in their outbox. `kind` makes their session. Raises
+        ProtocolError, and leaves nothing behind then but the place."""
         assert self._tasks is not None, "start comes before join"
         assert place.seated_at is not None and message.sdp is not None
-        talker = Talker(
+        talker = kind(
             self.stage,
             self._stats,
             self._settings,

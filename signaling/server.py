@@ -11,6 +11,7 @@ from rtc.engine_thread import Engine
 from signaling.api import Api
 from signaling.house import House
 from signaling.http import MAX_BODY, middleware
+from signaling.realtime import Realtime
 from signaling.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ def create_app(engine: Engine, settings: Settings, dialogue: DialogueThread | No
     """An application that holds one house. It serves at once, while the engines still warm up."""
     app = web.Application(middlewares=[middleware(settings.allow_origins)], client_max_size=MAX_BODY)
     house = app[HOUSE] = House(engine, settings, dialogue)
-    app.add_routes(Api(house).routes())
+    app.add_routes([*Api(house).routes(), *Realtime(house).routes()])
     app.cleanup_ctx.append(_keep_house)
     app.on_shutdown.append(_drain)
     return app

@@ -6,12 +6,12 @@ A WebSocket is only attached: when it goes, media go on, and for `grace` seconds
 """
 
 import asyncio
-import contextlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
+from rtc.channel import Channel
 from rtc.events import RoomEvent, TranscriptInterim
 from rtc.peer_connection import MediaFailed, PeerConnection
 from rtc.room import new_id
@@ -53,6 +53,8 @@ class Session(ABC):
         self._ice_servers = ice_servers
         self._ticker = ticker
         self._max_slots = max_slots
+        self._channel: Channel | None = None
+        """What the client may open beside its media; who takes one sets it before `connect`."""
         self._pc: PeerConnection | None = None
         self._replaced: list[PeerConnection] = []
         self._connecting = asyncio.Lock()
@@ -105,8 +107,7 @@ class Session(ABC):
             reason = str(left.exceptions[0])
         except* Exception:  # a bug in one person's session must not end the others'
             log.exception("%s failed", self.session_id)
-            with contextlib.suppress(OutboxFull):
-                self.outbox.put(error_message("internal", "Something broke on the server. Please join again.", True))
+            self.send(error_message("internal", "Something broke on the server. Please join again.", True))
         finally:
             await self._release(reason)
 
@@ -198,7 +199,7 @@ class Session(ABC):
     async def connect(self, offer: str) -> str:
         """Answer an offer with a new media connection; one that was there before is replaced. Raises ProtocolError."""
         async with self._connecting:
-            pc = PeerConnection(self._ice_servers(), self._max_slots, self._packet, self._ticker)
+            pc = PeerConnection(self._ice_servers(), self._max_slots, self._packet, self._ticker, self._channel)
             try:
                 answer, admission = await pc.accept(offer)
             except BadOffer as error:

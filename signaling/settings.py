@@ -32,6 +32,8 @@ class Settings:
     max_waiting: int = 32
     """People in line for a conversation."""
 
+    api_key: str = ""
+    """Who makes calls by OpenAI's Realtime API, or secrets for those who do, must show it; empty: anybody may."""
     allow_origins: tuple[str, ...] = ()
     """Web origins, besides our own, that may use the API and the WebSocket; `*` is any."""
     stun_url: str = ""
