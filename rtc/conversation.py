@@ -11,23 +11,21 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
-
-import numpy as np
 
 from models.base import DialogueFrame, Pcm
 from rtc.conductor import Conductor
 from rtc.dialogue_thread import DialogueThread
 from rtc.events import RoomEvent, SpeechStarted, SpeechStopped
+from rtc.hush import Hush
 from rtc.inbound import Inbound
-from rtc.loudness import AUDIBLE, Loudness, rms
+from rtc.loudness import Loudness, rms
 from rtc.rtp import Packet
 from rtc.slots import StreamKey
 from rtc.stats import Stats
 from rtc.stream import Outlet, Stream
 from rtc.talking import Talking
 from rtc.ticker import Ticker
-from rtc.words import LANGUAGE, PAUSE_MS, Words, whole
+from rtc.words import LANGUAGE, Words, whole
 
 ASSISTANT = "assistant"
 """The voice's participant_id."""
@@ -134,7 +132,7 @@ class Conversation:
         self._words = Words(ASSISTANT)
         self._speaking = False
         self._person = Loudness(PERSON_QUIET, noisy=True)
-        self._hushed = 0.0  # milliseconds of silence after which the voice is let through again
+        self._hush = Hush(self._frame_ms)
         self.inbound = Inbound(stats, dialogue.sample_rate, dialogue.frame_samples)
         self.muted = False
         stream = Stream(StreamKey(ASSISTANT, "original", LANGUAGE))
@@ -185,22 +183,14 @@ class Conversation:
             self._seat = None
 
     def hush(self) -> None:
-        """Let nothing more of this turn be heard or read: until the voice has paused. It goes on without a listener."""
-        if not self._hushed:
-            self._hushed = PAUSE_MS
-            for event in self._words.flush():
-                self._tell(event)
-
-    def _hush(self, frame: DialogueFrame) -> DialogueFrame:
-        fade = np.linspace(1, 0, len(frame.pcm), dtype=np.float32) ** 2 if self._hushed == PAUSE_MS else np.float32(0)
-        silent = rms(frame.pcm) < AUDIBLE and not frame.text
-        self._hushed = max(0.0, self._hushed - self._frame_ms) if silent else PAUSE_MS - 1
-        return replace(frame, pcm=frame.pcm * fade, text="")
+        """Let nothing more of this turn be heard or read."""
+        self._hush.begin()
+        for event in self._words.flush():
+            self._tell(event)
 
     def hear(self, frame: DialogueFrame) -> None:
         """What the voice says now. From the stage."""
-        if self._hushed:
-            frame = self._hush(frame)
+        frame = self._hush.apply(frame)
         self.voice.push(frame.pcm)
         now_ms = round(self._frames * self._frame_ms)
         self._frames += 1

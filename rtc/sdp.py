@@ -16,7 +16,7 @@ _OPUS = re.compile(r"^a=rtpmap:(\d+) opus/48000/2[ \t]*(?=\r?$)", re.IGNORECASE 
 _MID = re.compile(r"^a=mid:(\S+)\s*$", re.MULTILINE)
 _DIRECTION = re.compile(r"^a=(sendrecv|sendonly|recvonly|inactive)\s*$", re.MULTILINE)
 _BUNDLE_ONLY = re.compile(r"^a=bundle-only\s*$", re.MULTILINE)
-_BUNDLE = re.compile(r"^a=group:BUNDLE (.*)$", re.MULTILINE)
+_BUNDLE = re.compile(r"^a=group:BUNDLE (.*?)(?=\r?$)", re.MULTILINE)
 _SCTP = re.compile(r"m=application \d+ (?:UDP|TCP)/DTLS/SCTP webrtc-datachannel\s")  # RFC 8841 §4
 _SSRC = re.compile(r"^a=ssrc:(\d{1,10}) ", re.MULTILINE)
 _SSRC_LINE = re.compile(r"^a=ssrc:(\d+) (cname:\S+)", re.MULTILINE)

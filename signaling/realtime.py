@@ -8,11 +8,11 @@ POST /v1/realtime/calls/{id}/hangup   the end; DELETE on the call's own address 
 import asyncio
 import json
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from aiohttp import web
-from aiohttp.web_request import FileField
+from aiohttp import BodyPartReader, web
 
 from signaling.client_secrets import DEFAULT_LIFE, MAX_LIFE, MIN_LIFE, ClientSecrets
 from signaling.house import House
@@ -25,8 +25,14 @@ from signaling.realtime_events import Event, Refusal, check_session, session_obj
 
 CALLS = "/v1/realtime/calls"
 
-MULTIPART_ROOM = 128 * 1024
-"""Bytes of a call's body besides the offer: the session that it asks for, and what lies between the parts."""
+SESSION_ROOM = 128 * 1024
+"""Bytes of a call's body besides the offer: the session that it asks for."""
+
+MAX_PARTS = 8
+"""Of a form; two are read."""
+
+CHUNK = 64 * 1024
+"""Bytes read at once."""
 
 
 class Realtime:
@@ -105,23 +111,23 @@ class Realtime:
 
     async def _offer(self, request: web.Request) -> tuple[str, Event]:
         """(SDP, session asked for) of a request's body. Raises Problem."""
-        room = self._house.settings.max_sdp + MULTIPART_ROOM
-        large = request.clone(client_max_size=room)
+        room = self._house.settings.max_sdp + SESSION_ROOM
+        if request.content_type == "application/sdp":
+            return _text(await _all_of(request.content.read, room), "sdp"), {}
+        if request.content_type != "multipart/form-data":
+            raise Problem(415, "unsupported_content_type", "A call is application/sdp, or multipart/form-data.")
+        form: dict[str | None, bytes] = {}
         try:
-            if request.content_type == "application/sdp":
-                return _text(await large.read(), "sdp"), {}
-            if request.content_type != "multipart/form-data":
-                raise Problem(415, "unsupported_content_type", "A call is application/sdp, or multipart/form-data.")
-            form = await large.post()
-        except web.HTTPRequestEntityTooLarge:
-            raise Problem(413, "too_large", f"A call has at most {room} bytes.") from None
+            async for part in await request.multipart():
+                if not isinstance(part, BodyPartReader) or len(form) >= MAX_PARTS:
+                    raise ValueError
+                form[part.name] = await _all_of(part.read_chunk, room)
         except ValueError:  # no boundary, or parts that are none
-            raise Problem(400, "invalid_body", "The body is not multipart/form-data.") from None
+            raise Problem(400, "invalid_body", "The body is not multipart/form-data with sdp and session.") from None
         if "sdp" not in form:
             raise Problem(400, "missing_required_parameter", "The form has no sdp.", param="sdp")
-        session = form.get("session", "{}")
         try:
-            asked = json.loads(_text(session, "session"))
+            asked = json.loads(_text(form.get("session", b"{}"), "session"))
         except (ValueError, RecursionError):
             raise Problem(400, "invalid_json", "session is not JSON.", param="session") from None
         return _text(form["sdp"], "sdp"), _checked(asked)
@@ -168,11 +174,18 @@ def _checked(session: Any) -> Event:
     return session
 
 
-def _text(value: str | bytes | bytearray | FileField, param: str) -> str:
-    """A part of a form, however it came. Raises Problem."""
-    if isinstance(value, str):
-        return value
-    data = value.file.read() if isinstance(value, FileField) else bytes(value)
+async def _all_of(read: Callable[[int], Awaitable[bytes]], room: int) -> bytes:
+    """A body, or a part of one, piece by piece. Raises Problem as soon as it is too large."""
+    data = b""
+    while piece := await read(CHUNK):
+        data += piece
+        if len(data) > room:
+            raise Problem(413, "too_large", f"A call has at most {room} bytes.")
+    return data
+
+
+def _text(data: bytes, param: str) -> str:
+    """Raises Problem."""
     try:
         return data.decode()
     except UnicodeDecodeError:

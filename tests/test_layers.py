@@ -123,6 +123,8 @@ def test_every_source_has_its_test() -> None:
         "signaling/metrics.py": "tests/signaling/test_http.py",
         "signaling/parlour.py": "tests/test_conversation.py",
         "signaling/participant.py": "tests/test_sessions.py",
+        "signaling/realtime.py": "tests/test_realtime.py",
+        "signaling/realtime_call.py": "tests/test_realtime.py",
         "signaling/server.py": "tests/conftest.py starts it for every other test",
         "signaling/settings.py": "tests/signaling/test_command_line.py",
         "signaling/room_socket.py": "tests/test_sessions.py, tests/test_room_call.py",

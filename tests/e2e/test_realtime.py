@@ -20,7 +20,11 @@ SDK = HERE.parent / "node_modules/@openai/agents-realtime/dist/bundle"
 """The package's own bundle, as it is on npm."""
 
 KEY = "sk-of-this-server"
-PAGE = '<!doctype html><link rel="icon" href="data:,"><title>An application</title><body><script type="module" src="realtime.js"></script>'
+PAGE = """<!doctype html>
+<title>An application</title>
+<link rel="icon" href="data:,">
+<body><script type="module" src="realtime.js"></script>
+"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
