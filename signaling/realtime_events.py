@@ -288,7 +288,8 @@ class Dialect:
     # what the client wants
 
     def hear(self, data: str | bytes) -> tuple[list[Event], bool]:
-        """A client's event: what is answered, never nothing; and whether the voice is to be hushed."""
+        """A client's event: what is answered, never nothing; and whether the voice is to be hushed: even if it says
+        nothing just now, for it may only draw breath."""
         answers: dict[str, Callable[[Event], list[Event]]] = {
             "session.update": self._update,
             "conversation.item.retrieve": self._retrieve,
@@ -296,7 +297,7 @@ class Dialect:
             "output_audio_buffer.clear": self._clear,
         }
         event: Event = {}
-        was = self._response
+        hush = False
         try:
             event = _read(data)
             if event["type"] in REFUSED:
@@ -304,9 +305,10 @@ class Dialect:
             if event["type"] not in answers:
                 raise Refusal("invalid_value", f"There is no event of type {_short(event['type'])!r}.", "type")
             events = answers[event["type"]](event)
+            hush = event["type"] in ("response.cancel", "output_audio_buffer.clear")
         except Refusal as error:
             events = [_error("invalid_request_error", error.code, str(error), error.param, event.get("event_id"))]
-        return [_numbered(one) for one in events], was is not None and self._response is None
+        return [_numbered(one) for one in events], hush
 
     def _update(self, event: Event) -> list[Event]:
         session = event.get("session")

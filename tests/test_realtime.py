@@ -26,7 +26,7 @@ from tests.test_conversation import loudness_at, state, tone, until_taken
 CALLS = "/v1/realtime/calls"
 SECRETS = "/v1/realtime/client_secrets"
 KEY = "sk-the-key-of-this-server"
-SETTINGS = Settings(translator="echo", http_rate=1000)
+SETTINGS = Settings(translator="echo", http_rate=1000, grace=1000.0)  # nobody may wait for that
 
 
 @pytest.fixture

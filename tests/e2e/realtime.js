@@ -20,9 +20,14 @@ let transport;
 /** @type {RTCPeerConnection} The SDK forgets it when it is closed. */
 let pc;
 
-async function connect(baseUrl, apiKey, instructions) {
+/** Without `apiKey` the page asks for a secret itself. */
+async function connect(server, apiKey, instructions) {
+  if (!apiKey) {
+    const answer = await fetch(`${server}/v1/realtime/client_secrets`, { method: 'POST' });
+    apiKey = (await answer.json()).value;
+  }
   transport = new OpenAIRealtimeWebRTC({
-    baseUrl,
+    baseUrl: `${server}/v1/realtime/calls`,
     audioElement: audio,
     changePeerConnection: (made) => (pc = made),
   });

@@ -54,12 +54,12 @@ async def secret(site: Site) -> str:
         return str((await answer.json())["value"])
 
 
-async def call(person: Person, application: str, site: Site, key: str, instructions: str = "") -> str:
-    """The page, and the SDK's connect: the call's id."""
+async def call(person: Person, application: str, site: Site, key: str = "", instructions: str = "") -> str:
+    """The page, and the SDK's connect: the call's id. Without a key the page gets a secret by itself."""
     await person.page.goto(application)
     await person.until("() => window.app")
     connect = "([url, key, instructions]) => app.connect(url, key, instructions)"
-    return str(await person.page.evaluate(connect, [f"{site.url}/v1/realtime/calls", key, instructions]))
+    return str(await person.page.evaluate(connect, [site.url, key, instructions]))
 
 
 async def says(person: Person, role: str, words: str) -> None:
@@ -112,13 +112,10 @@ async def test_the_sdk_interrupts_the_voice(silent: Browser, application: str, s
     """In the middle of its greeting: it is told so, and there is silence."""
     site = await start("--dialogue", "embedded", "--allow-origin", application)
     cleo = await meet(silent)
-    async with site.http.post(f"{site.url}/v1/realtime/client_secrets") as answer:  # nobody needs a key here
-        await call(cleo, application, site, str((await answer.json())["value"]))
+    await call(cleo, application, site)
     await cleo.until("() => app.heard.energy > 0.001")
     await cleo.page.evaluate("app.interrupt()")
     await cleo.until("() => app.events.some(event => event.type === 'output_audio_buffer.cleared')")
-    done = await cleo.until("() => app.events.find(event => event.type === 'response.done')")
-    assert done["response"]["status"] == "cancelled"
     words = "app.events.filter(event => event.type === 'response.output_audio_transcript.delta').length"
     before = await cleo.page.evaluate(words)
     await cleo.until("() => app.heard.silence > 3")
