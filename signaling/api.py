@@ -16,7 +16,7 @@ from rtc.opus import to_ogg
 from rtc.room import Room
 from rtc.transcript import Entry, as_text, as_webvtt
 from signaling.house import House
-from signaling.http import HTTP_BURST, Problem, json_object
+from signaling.http import Problem, json_object, limit
 from signaling.limits import Limiter
 from signaling.lobby import TooManyRooms
 from signaling.metrics import metrics_text, stats
@@ -36,9 +36,9 @@ HEARTBEAT = 10.0
 class Api:
     """Handlers; `routes` is the table."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, limiter: Limiter) -> None:
         self._house = house
-        self._limiter = Limiter(house.settings.http_rate, HTTP_BURST)
+        self._limiter = limiter
         self._audio: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 
     def routes(self) -> list[web.AbstractRouteDef]:
@@ -114,7 +114,7 @@ class Api:
         return web.json_response([_room(room) for room in self._house.lobby])
 
     async def create_room(self, request: web.Request) -> web.Response:
-        self._limit(request)
+        limit(self._limiter, request)
         if self._house.draining:
             raise Problem(503, "draining", "The server is about to stop.", retry_after=60)
         fields = await json_object(request)
@@ -140,7 +140,7 @@ class Api:
         return web.json_response({**_room(room), "participants": present})
 
     async def transcript(self, request: web.Request) -> web.Response:
-        self._limit(request)
+        limit(self._limiter, request)
         room = self._room(request)
         language = self._language(request)
         form = request.query.get("format", "json")
@@ -160,7 +160,7 @@ class Api:
 
     async def audio(self, request: web.Request) -> web.Response:
         """An utterance or message, read aloud."""
-        self._limit(request)
+        limit(self._limiter, request)
         utterance_id = request.match_info["id"]
         entries = self._house.lobby.utterance(utterance_id)
         if not entries:
@@ -213,7 +213,7 @@ class Api:
     # sockets
 
     async def signal(self, request: web.Request) -> web.StreamResponse:
-        self._limit(request)
+        limit(self._limiter, request)
         room = self._room(request)
         ws = await self._socket(request)
         await RoomConnection(ws, room, self._house).serve()
@@ -221,7 +221,7 @@ class Api:
 
     async def talk(self, request: web.Request) -> web.StreamResponse:
         """One conversation with the duplex voice."""
-        self._limit(request)
+        limit(self._limiter, request)
         parlour = self._parlour()
         ws = await self._socket(request)
         await TalkConnection(ws, self._house, parlour).serve()
@@ -287,10 +287,6 @@ class Api:
         if self._house.parlour is None:
             raise Problem(404, "no_dialogue", "There is nobody to talk with here: the server runs without a dialogue.")
         return self._house.parlour
-
-    def _limit(self, request: web.Request) -> None:
-        if not self._limiter.take(request.remote or "", _now()):
-            raise Problem(429, "rate_limited", "That is a lot of requests. Wait a moment.", retry_after=2)
 
     def _room(self, request: web.Request) -> Room:
         room = self._house.lobby.find(request.match_info["room"], _now())

@@ -1,15 +1,18 @@
 """What every HTTP answer has in common: problems as RFC 9457 says, origins, security headers."""
 
+import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+
+from signaling.limits import Limiter
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -23,59 +26,69 @@ CONTENT_SECURITY_POLICY = (
 ALLOWED_HEADERS = "Authorization, Content-Type, X-OpenAI-Agents-SDK"
 """What pages of other origins may say besides what every page may; the last is what OpenAI's SDK calls itself."""
 
-HTTP_BURST = 60
-"""Requests of one address that may come at once."""
+REALTIME = "/v1/realtime/"
+"""Addresses that follow OpenAI's API, in its shape for errors too."""
 
 MAX_BODY = 16 * 1024
 """Bytes of a request body; the largest we know is a room's name."""
 
 
 class Problem(Exception):
-    """An answer that is no success. `code` is stable; `detail` is a sentence for a person. `param`: what of the request
-    it is about."""
+    """An answer that is no success. `code` is stable; `detail` is a sentence for a person; `more` is for its client."""
 
     def __init__(
-        self, status: int, code: str, detail: str, retry_after: float | None = None, param: str | None = None
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        retry_after: float | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
         self.detail = detail
         self.retry_after = retry_after
-        self.param = param
+        self.more = more or {}
 
 
-def problem_response(problem: Problem, path: str) -> web.Response:
-    """As the address' clients read it: those of OpenAI's Realtime API know one shape, all others another."""
-    headers = {}
-    if problem.retry_after is not None:
-        headers["Retry-After"] = str(max(1, round(problem.retry_after)))
-    if problem.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    if path.startswith("/v1/realtime/"):
-        return web.json_response(_realtime_error(problem), status=problem.status, headers=headers)
-    text = json.dumps(_problem_details(problem))
-    return web.Response(status=problem.status, text=text, content_type="application/problem+json", headers=headers)
-
-
-def _realtime_error(problem: Problem) -> dict[str, Any]:
-    kinds = {429: "rate_limit_error", 500: "server_error", 503: "server_error"}
-    kind = kinds.get(problem.status, "invalid_request_error")
-    return {"error": {"message": problem.detail, "type": kind, "param": problem.param, "code": problem.code}}
-
-
-def _problem_details(problem: Problem) -> dict[str, Any]:
-    """RFC 9457."""
+def problem_response(problem: Problem) -> web.Response:
+    """`application/problem+json` (RFC 9457)."""
     body: dict[str, Any] = {
         "type": f"urn:dragoman:problem:{problem.code}",
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
         "code": problem.code,
         "detail": problem.detail,
+        **problem.more,
     }
     if problem.retry_after is not None:
         body["retry_after_s"] = round(problem.retry_after, 1)
-    return body
+    return web.Response(
+        status=problem.status,
+        text=json.dumps(body),
+        content_type="application/problem+json",
+        headers=_retry_after(problem),
+    )
+
+
+def realtime_response(problem: Problem) -> web.Response:
+    """As clients of OpenAI's Realtime API read it; `more` may have the `param` that it is about."""
+    kinds = {429: "rate_limit_error", 500: "server_error", 503: "server_error"}
+    error = {
+        "message": problem.detail,
+        "type": kinds.get(problem.status, "invalid_request_error"),
+        "param": problem.more.get("param"),
+        "code": problem.code,
+    }
+    headers = _retry_after(problem)
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return web.json_response({"error": error}, status=problem.status, headers=headers)
+
+
+def _retry_after(problem: Problem) -> dict[str, str]:
+    return {} if problem.retry_after is None else {"Retry-After": str(max(1, round(problem.retry_after)))}
 
 
 def middleware(allow_origins: tuple[str, ...]) -> Middleware:
@@ -94,6 +107,7 @@ def middleware(allow_origins: tuple[str, ...]) -> Middleware:
     @web.middleware
     async def wrap(request: web.Request, handler: Handler) -> web.StreamResponse:
         origin = allowed(request)
+        respond = realtime_response if request.path.startswith(REALTIME) else problem_response
         try:
             if "Origin" in request.headers and origin is None and request.path.startswith("/v1/"):
                 raise Problem(403, "origin_not_allowed", "This server does not serve pages of that origin.")
@@ -105,18 +119,18 @@ def middleware(allow_origins: tuple[str, ...]) -> Middleware:
             else:
                 response = await handler(request)
         except Problem as problem:
-            response = problem_response(problem, request.path)
+            response = respond(problem)
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            response = problem_response(_of_aiohttp(error), request.path)
+            response = respond(_of_aiohttp(error))
             if isinstance(error, web.HTTPMethodNotAllowed):
                 response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
         except ConnectionError:
             raise
         except Exception:  # a bug: the client gets a problem too, and the log the trace
             log.exception("%s %s failed", request.method, request.path)
-            response = problem_response(Problem(500, "internal", "Something broke on the server."), request.path)
+            response = respond(Problem(500, "internal", "Something broke on the server."))
         if not response.prepared:
             if origin is not None:
                 response.headers["Access-Control-Allow-Origin"] = origin
@@ -138,6 +152,12 @@ def _of_aiohttp(error: web.HTTPException) -> Problem:
     }
     code, detail = details.get(error.status, ("bad_request", error.reason))
     return Problem(error.status, code, detail)
+
+
+def limit(limiter: Limiter, request: web.Request) -> None:
+    """One more costly request of that address. Raises Problem."""
+    if not limiter.take(request.remote or "", asyncio.get_running_loop().time()):
+        raise Problem(429, "rate_limited", "That is a lot of requests. Wait a moment.", retry_after=2)
 
 
 async def json_object(request: web.Request) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from collections import OrderedDict
 
+HTTP_BURST = 60
+"""Requests of one address that may come at once."""
+
 
 class TokenBucket:
     """`rate` a second, sustained; `burst` at once."""

@@ -5,7 +5,6 @@ POST /v1/realtime/calls               an offer in, an answer out; the rest is sa
 POST /v1/realtime/calls/{id}/hangup   the end; DELETE on the call's own address is the same
 """
 
-import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -16,7 +15,7 @@ from aiohttp import BodyPartReader, web
 
 from signaling.client_secrets import DEFAULT_LIFE, MAX_LIFE, MIN_LIFE, ClientSecrets
 from signaling.house import House
-from signaling.http import HTTP_BURST, Problem, json_object
+from signaling.http import Problem, json_object, limit
 from signaling.limits import Limiter
 from signaling.parlour import Parlour
 from signaling.protocol import ProtocolError, TalkJoin
@@ -38,10 +37,10 @@ CHUNK = 64 * 1024
 class Realtime:
     """Handlers; `routes` is the table."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, limiter: Limiter) -> None:
         self._house = house
+        self._limiter = limiter
         self._secrets = ClientSecrets(house.settings.api_key)
-        self._limiter = Limiter(house.settings.http_rate, HTTP_BURST)
 
     def routes(self) -> list[web.AbstractRouteDef]:
         """Every address."""
@@ -54,7 +53,7 @@ class Realtime:
 
     async def client_secret(self, request: web.Request) -> web.Response:
         """For who has the server's key, if it has one."""
-        self._limit(request)
+        limit(self._limiter, request)
         if not self._secrets.is_key(_bearer(request)):
             raise Problem(401, "invalid_api_key", "Secrets are given to those who show this server's key.")
         parlour = self._parlour()
@@ -70,7 +69,7 @@ class Realtime:
 
     async def call(self, request: web.Request) -> web.Response:
         """Never waits for a seat: a full house is told at once."""
-        self._limit(request)
+        limit(self._limiter, request)
         self._authorize(request)
         parlour = self._parlour()
         offer, asked = await self._offer(request)
@@ -101,7 +100,7 @@ class Realtime:
 
     async def hang_up(self, request: web.Request) -> web.Response:
         """Anybody who could call, and knows the call's name, which cannot be guessed."""
-        self._limit(request)
+        limit(self._limiter, request)
         self._authorize(request)
         for talker in self._parlour():
             if isinstance(talker, Caller) and talker.call_id == request.match_info["id"] and not talker.over:
@@ -117,19 +116,21 @@ class Realtime:
         if request.content_type != "multipart/form-data":
             raise Problem(415, "unsupported_content_type", "A call is application/sdp, or multipart/form-data.")
         form: dict[str | None, bytes] = {}
+        parts = 0
         try:
             async for part in await request.multipart():
-                if not isinstance(part, BodyPartReader) or len(form) >= MAX_PARTS:
+                parts += 1
+                if not isinstance(part, BodyPartReader) or parts > MAX_PARTS:
                     raise ValueError
                 form[part.name] = await _all_of(part.read_chunk, room)
         except ValueError:  # no boundary, or parts that are none
             raise Problem(400, "invalid_body", "The body is not multipart/form-data with sdp and session.") from None
         if "sdp" not in form:
-            raise Problem(400, "missing_required_parameter", "The form has no sdp.", param="sdp")
+            raise Problem(400, "missing_required_parameter", "The form has no sdp.", more={"param": "sdp"})
         try:
             asked = json.loads(_text(form.get("session", b"{}"), "session"))
         except (ValueError, RecursionError):
-            raise Problem(400, "invalid_json", "session is not JSON.", param="session") from None
+            raise Problem(400, "invalid_json", "session is not JSON.", more={"param": "session"}) from None
         return _text(form["sdp"], "sdp"), _checked(asked)
 
     def _authorize(self, request: web.Request) -> None:
@@ -140,10 +141,6 @@ class Realtime:
         if self._house.parlour is None:
             raise Problem(404, "no_dialogue", "There is nobody to talk with here: the server runs without a dialogue.")
         return self._house.parlour
-
-    def _limit(self, request: web.Request) -> None:
-        if not self._limiter.take(request.remote or "", asyncio.get_running_loop().time()):
-            raise Problem(429, "rate_limit_exceeded", "That is a lot of requests. Wait a moment.", retry_after=2)
 
 
 def _bearer(request: web.Request) -> str | None:
@@ -160,7 +157,7 @@ def _life(asked: Any) -> int:
     anchored = isinstance(asked, dict) and asked.get("anchor", "created_at") == "created_at"
     if not anchored or type(seconds) is not int or not MIN_LIFE <= seconds <= MAX_LIFE:
         text = f"expires_after is {{anchor: created_at, seconds: {MIN_LIFE} to {MAX_LIFE}}}."
-        raise Problem(400, "invalid_value", text, param="expires_after")
+        raise Problem(400, "invalid_value", text, more={"param": "expires_after"})
     return seconds
 
 
@@ -169,7 +166,7 @@ def _checked(session: Any) -> Event:
     try:
         check_session(session)
     except Refusal as error:
-        raise Problem(400, error.code, str(error), param=error.param) from None
+        raise Problem(400, error.code, str(error), more={"param": error.param}) from None
     assert isinstance(session, dict), "it was checked"
     return session
 
@@ -189,4 +186,4 @@ def _text(data: bytes, param: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise Problem(400, "invalid_value", f"{param} is not text.", param=param) from None
+        raise Problem(400, "invalid_value", f"{param} is not text.", more={"param": param}) from None

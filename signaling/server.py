@@ -11,6 +11,7 @@ from rtc.engine_thread import Engine
 from signaling.api import Api
 from signaling.house import House
 from signaling.http import MAX_BODY, middleware
+from signaling.limits import HTTP_BURST, Limiter
 from signaling.realtime import Realtime
 from signaling.settings import Settings
 
@@ -23,7 +24,8 @@ def create_app(engine: Engine, settings: Settings, dialogue: DialogueThread | No
     """An application that holds one house. It serves at once, while the engines still warm up."""
     app = web.Application(middlewares=[middleware(settings.allow_origins)], client_max_size=MAX_BODY)
     house = app[HOUSE] = House(engine, settings, dialogue)
-    app.add_routes([*Api(house).routes(), *Realtime(house).routes()])
+    limiter = Limiter(settings.http_rate, HTTP_BURST)
+    app.add_routes([*Api(house, limiter).routes(), *Realtime(house, limiter).routes()])
     app.cleanup_ctx.append(_keep_house)
     app.on_shutdown.append(_drain)
     return app
