@@ -18,6 +18,7 @@ _DIRECTION = re.compile(r"^a=(sendrecv|sendonly|recvonly|inactive)\s*$", re.MULT
 _BUNDLE_ONLY = re.compile(r"^a=bundle-only\s*$", re.MULTILINE)
 _BUNDLE = re.compile(r"^a=group:BUNDLE (.*?)(?=\r?$)", re.MULTILINE)
 _SCTP = re.compile(r"m=application \d+ (?:UDP|TCP)/DTLS/SCTP webrtc-datachannel\s")  # RFC 8841 §4
+_SCTP_PORT = re.compile(r"^a=sctp-port:(.*?)[ \t]*\r?$", re.MULTILINE)
 _SSRC = re.compile(r"^a=ssrc:(\d{1,10}) ", re.MULTILINE)
 _SSRC_LINE = re.compile(r"^a=ssrc:(\d+) (cname:\S+)", re.MULTILINE)
 _RTX = re.compile(r"^a=rtpmap:(\d+) (rtx/48000(?:/\d)?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
@@ -108,7 +109,7 @@ def admit(offer: str, max_slots: int, with_channel: bool = False) -> Admission:
             microphone, duplex = mid, direction == "sendrecv"
         elif usable and len(slots) < max_slots and direction in ("sendrecv", "recvonly"):
             slots.append(mid)
-        elif with_channel and channel is None and offered and mid in bundled and _SCTP.match(section):
+        elif with_channel and channel is None and offered and mid in bundled and _has_sctp(section):
             channel = mid
         else:
             rejected.append((index, _rejection(fields, mid)))
@@ -118,11 +119,12 @@ def admit(offer: str, max_slots: int, with_channel: bool = False) -> Admission:
                 raise BadOffer("bad_sdp", f"The offer has no {needed[:-1]} for m-line {index}: it is not WebRTC.")
         kept.append(mid)
         if channel == mid:
-            taken.append(_MDNS_CANDIDATE.sub("", section))
-            continue
-        if direction_line is None:
-            section += "a=sendrecv\r\n"  # RFC 8866 §6.7 takes it for granted, aiortc does not
-        feedback[mid] = _feedback(section)
+            if _SCTP_PORT.search(section) is None:
+                section += "a=sctp-port:5000\r\n"  # RFC 8841 §5.2 takes it for granted, aiortc does not
+        else:
+            if direction_line is None:
+                section += "a=sendrecv\r\n"  # the same of RFC 8866 §6.7
+            feedback[mid] = _feedback(section)
         taken.append(_MDNS_CANDIDATE.sub("", section))
     if not feedback:
         raise BadOffer("no_audio", "The offer has no audio we can use: it needs at least one m=audio with Opus.")
@@ -136,6 +138,12 @@ def admit(offer: str, max_slots: int, with_channel: bool = False) -> Admission:
     return Admission(
         head + "".join(taken), microphone, duplex, tuple(slots), tuple(rejected), video, feedback, ssrcs, channel
     )
+
+
+def _has_sctp(section: str) -> bool:
+    """Data channels, on a port that there is (RFC 8841 §5)."""
+    port = _SCTP_PORT.search(section)
+    return _SCTP.match(section) is not None and (port is None or (port[1].isdecimal() and 0 < int(port[1]) < 0x10000))
 
 
 def _feedback(section: str) -> Feedback:

@@ -253,8 +253,16 @@ def test_a_data_channel_is_rejected_where_none_is_wanted_or_it_stands_alone() ->
     text = offer(audio("a", "sendrecv"), channel("d"))
     assert admit(text, 1).channel is None
     assert admit(offer(audio("a", "sendrecv"), channel("d"), bundle="a"), 1, with_channel=True).channel is None
-    for old, new in (("m=application 9", "m=application 0"), ("webrtc-datachannel", "5000"), ("DTLS/SCTP", "RTP")):
+    for old, new in (
+        ("m=application 9", "m=application 0"),
+        ("webrtc-datachannel", "5000"),
+        ("DTLS/SCTP", "RTP"),
+        ("sctp-port:5000", "sctp-port:0"),
+        ("sctp-port:5000", "sctp-port:65536"),
+        ("sctp-port:5000", "sctp-port:five"),
+    ):
         assert admit(text.replace(old, new), 1, with_channel=True).channel is None
+    assert "a=sctp-port:5000" in admit(text.replace("a=sctp-port:5000\r\n", ""), 1, with_channel=True).offer
     with pytest.raises(BadOffer, match="no audio"):
         admit(offer(channel("d")), 1, with_channel=True)
     with pytest.raises(BadOffer, match="fingerprint"):
