@@ -9,16 +9,18 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from typing import Any
 
 from aiohttp import web
 
 from models.base import EngineError
 from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
-from signaling import fetch_models
+from signaling import fetch_models, ice, turn_server
 from signaling.engines import DIALOGUES, TRANSLATORS, build_dialogue, build_engine
-from signaling.server import create_app
+from signaling.server import HOUSE, create_app
 from signaling.settings import Settings
+from signaling.turn_server import TurnServer
 
 HELP: dict[str, str] = {
     "host": "address to listen on [HOST]",
@@ -35,9 +37,18 @@ HELP: dict[str, str] = {
     "max_waiting": "people in line for a conversation",
     "allow_origins": "web origin that may use the API besides our own; repeat for several, * for any",
     "stun_url": "STUN server, e.g. stun:stun.example.org:3478",
-    "turn_urls": "TURN server, e.g. turn:turn.example.org:3478?transport=udp; repeat for several",
-    "turn_secret": "secret shared with the TURN server (coturn: static-auth-secret)",
-    "turn_ttl": "seconds for which TURN credentials live",
+    "turn": "start a TURN server (coturn) too; X is the public name or IPv4 address of this machine, found if left out",
+    "turn_port": "UDP and TCP port of that TURN server",
+    "turn_cert": "PEM file with a certificate for TURN over TLS",
+    "turn_key": "PEM file with the certificate's key",
+    "turn_tls_port": "TCP port for TURN over TLS",
+    "turn_urls": "another TURN server, e.g. turn:turn.example.org:3478?transport=udp; repeat for several",
+    "turn_secret": "secret shared with the TURN server (coturn: static-auth-secret); --turn makes one up",
+    "turn_ttl": "seconds for which TURN credentials hold",
+    "cloudflare_turn_key_id": "id of a TURN key of Cloudflare Realtime",
+    "cloudflare_turn_token": "API token of that key; better given in the environment",
+    "twilio_account_sid": "account of Twilio, for its TURN servers",
+    "twilio_auth_token": "auth token of that account; better given in the environment",
     "max_rooms": "rooms at once",
     "max_participants": "people in all rooms together",
     "room_capacity": "people in one room",
@@ -81,7 +92,8 @@ def parser() -> argparse.ArgumentParser:
         else:
             kind = type(field.default)
             default = os.environ.get(variable, field.default)
-            serve.add_argument(flag, dest=field.name, type=kind, default=default, metavar="X", help=text)
+            alone: dict[str, Any] = {"nargs": "?", "const": "auto"} if field.name == "turn" else {}
+            serve.add_argument(flag, dest=field.name, type=kind, default=default, metavar="X", help=text, **alone)
     commands.add_parser("doctor", help="say which parts of the embedded engine are there")
     fetch_models.add_to(commands)
     return root
@@ -103,13 +115,18 @@ def serve(settings: Settings) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
     logging.getLogger("aioice").setLevel(logging.WARNING)
     try:
+        ice.check(settings)
+        settings, turn = turn_server.prepare(settings) if settings.turn else (settings, None)
         engine, dialogue = build_engine(settings), build_dialogue(settings)
     except ValueError as error:
         print(f"dragoman: {error}", file=sys.stderr)
         return 2
     try:
         with asyncio.Runner(loop_factory=event_loop()) as runner:
-            runner.run(_serve(engine, dialogue, settings))
+            runner.run(_serve(engine, dialogue, settings, turn))
+    except turn_server.NotStarted as error:
+        print(f"dragoman: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"dragoman: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return 1
@@ -125,21 +142,23 @@ def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(engine: Engine, dialogue: DialogueThread | None, settings: Settings) -> None:
+async def _serve(engine: Engine, dialogue: DialogueThread | None, settings: Settings, turn: TurnServer | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt instead
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(create_app(engine, settings, dialogue), access_log=None, shutdown_timeout=5)
-    await runner.setup()
-    try:
+    app = create_app(engine, settings, dialogue)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
+    async with contextlib.AsyncExitStack() as ending:
+        if turn is not None:
+            await ending.enter_async_context(turn_server.running(turn, app[HOUSE].ice.counters))
+        ending.push_async_callback(runner.cleanup)
+        await runner.setup()
         await web.TCPSite(runner, settings.host, settings.port).start()
         for address in runner.addresses:
             host = f"[{address[0]}]" if ":" in address[0] else address[0]
             print(f"Dragoman is at http://{host}:{address[1]}/  (Ctrl-C to stop)", flush=True)
         await stop.wait()
-    finally:
-        await runner.cleanup()
 
 
 def doctor() -> int:

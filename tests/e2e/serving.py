@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -17,6 +18,13 @@ import aiohttp
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
 """Seconds a test waits for what must come. No test asserts on time: this only ends one that hangs."""
+
+
+def free_port() -> int:
+    """One that nobody listens on, of TCP and most likely of UDP."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class Site:
