@@ -38,6 +38,10 @@ class Site:
         self._process = process
         self._log = log
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     async def get(self, path: str) -> Any:
         """The JSON at an address."""
         async with self.http.get(self.url + path) as answer:
@@ -91,6 +95,13 @@ async def serving(*flags: str) -> AsyncIterator[Site]:
                 assert "Traceback" not in site.log, site.log
         finally:
             await stop(process)
+
+
+def child_of(pid: int, name: str) -> int | None:
+    """A process of that name which that one has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    named = (int(child) for child in children if Path(f"/proc/{child}/comm").read_text().strip() == name)
+    return next(named, None)
 
 
 async def stop(process: asyncio.subprocess.Process) -> None:

@@ -28,7 +28,7 @@ from signaling.ice import shared_secret
 from signaling.settings import Settings
 from signaling.turn_server import configuration, next_pause, prepare, running
 from tests.conftest import until
-from tests.e2e.serving import PATIENCE, free_port
+from tests.e2e.serving import PATIENCE, child_of, free_port
 
 SECRET = "only here"
 
@@ -59,14 +59,6 @@ async def relay(settings: Settings, ttl: float = 60) -> AsyncIterator[Any]:
         yield transport
     finally:
         await transport._TurnTransport__inner_protocol.delete()  # close() leaves that to a task of its own
-
-
-def child_of(pid: int) -> int | None:
-    """The turnserver that a process has started."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return next(
-        (int(child) for child in children if b"turnserver" in Path(f"/proc/{child}/cmdline").read_bytes()), None
-    )
 
 
 def ends(process: int) -> bool:
@@ -170,16 +162,16 @@ async def test_nobody_is_let_into_our_network(peer: str) -> None:
 async def test_it_is_started_again_and_ends_in_the_end(caplog: pytest.LogCaptureFixture) -> None:
     """Counted and logged; relays can be had again."""
     async with started() as (settings, counters):
-        first = child_of(os.getpid())
+        first = child_of(os.getpid(), "turnserver")
         assert first is not None
         os.kill(first, signal.SIGKILL)
         await until(lambda: counters["turn_server_restarts"])
         assert await turn_server._listens(("127.0.0.1", settings.turn_port))
         async with relay(settings):
             pass
-        second = child_of(os.getpid())
+        second = child_of(os.getpid(), "turnserver")
         assert second not in (None, first)
-    assert child_of(os.getpid()) is None
+    assert child_of(os.getpid(), "turnserver") is None
     assert "TURN server ended" in caplog.text and SECRET not in caplog.text
 
 
@@ -239,7 +231,7 @@ def test_it_ends_with_the_server(number: int) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None and "http://" in server.stdout.readline()
-            child = child_of(server.pid)
+            child = child_of(server.pid, "turnserver")
             assert child is not None
             with os.fdopen(os.pidfd_open(child)) as process:
                 server.send_signal(number)
