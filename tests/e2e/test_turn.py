@@ -124,7 +124,7 @@ async def test_other_credentials_do_not(start: Start, turn: str, relay_only: Non
     """So it is the credentials that did it: neither made up nor expired ones do; one asks again, and is in."""
     site = await with_turn(start, turn)
     stranger = RelayedClient(site.http, site.url, (await site.room()).rpartition("/")[2])
-    late = shared_secret([turn], SECRET, -1, time.time(), "ana")
+    late = shared_secret([turn], SECRET, -60, time.time(), "ana")
     try:
         for username, credential in ((None, "made up"), (late["username"], late["credential"])):
             stranger.username, stranger.credential = username, credential

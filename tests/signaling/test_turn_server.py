@@ -140,7 +140,7 @@ async def test_credentials_that_expired_open_nothing() -> None:
     """New ones do."""
     async with started() as (settings, _):
         with pytest.raises(TransactionFailed, match="401"):
-            async with relay(settings, ttl=-1):
+            async with relay(settings, ttl=-60):
                 pass
         async with relay(settings) as transport:
             assert transport.get_extra_info("sockname")[0] == "127.0.0.1"
