@@ -7,10 +7,11 @@ from typing import Any
 
 from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
+from rtc.media_ports import bind_within
 from rtc.room import Room, RoomFull
 from rtc.stats import Stats
 from rtc.ticker import Ticker
-from signaling.ice import IceServer
+from signaling.ice import IceServer, port_range
 from signaling.ice_servers import IceServers
 from signaling.lobby import Lobby
 from signaling.parlour import Parlour
@@ -52,6 +53,8 @@ class House:
 
     async def run(self) -> None:
         """Owns all tasks; returns after `close`."""
+        if self.settings.media_ports:
+            bind_within(asyncio.get_running_loop(), port_range(self.settings.media_ports))
         async with asyncio.TaskGroup() as self._tasks:
             engine = self._tasks.create_task(self._keep_engine())
             ice = self._tasks.create_task(self.ice.run())

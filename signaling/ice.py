@@ -24,8 +24,18 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before a provider that failed is asked again: doubled each time."""
 
 
+def port_range(text: str) -> range:
+    """`first-last`, both included. Raises ValueError."""
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and 1024 <= int(first) <= int(last) <= 65535):
+        raise ValueError(f"{text!r} is no range of ports; 40000-40999 is one (1024 is the lowest)")
+    return range(int(first), int(last) + 1)
+
+
 def check(settings: Settings) -> None:
     """Raises ValueError, a sentence for who set it, if something cannot work."""
+    if settings.media_ports:
+        port_range(settings.media_ports)
     for url in (settings.stun_url, *settings.turn_urls):
         if url and not URL.fullmatch(url):
             raise ValueError(f"{url!r} is no address of a STUN or TURN server; turn:turn.example.org:3478 is one")

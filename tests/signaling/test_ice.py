@@ -9,7 +9,18 @@ import pytest
 from aiortc import RTCIceServer
 from aiortc.rtcicetransport import connection_kwargs
 
-from signaling.ice import Lease, Provider, check, cloudflare, ordered, providers, read_answer, shared_secret, twilio
+from signaling.ice import (
+    Lease,
+    Provider,
+    check,
+    cloudflare,
+    ordered,
+    port_range,
+    providers,
+    read_answer,
+    shared_secret,
+    twilio,
+)
 from signaling.settings import Settings
 
 CLOUDFLARE: dict[str, Any] = {
@@ -172,6 +183,10 @@ def test_settings_choose_the_providers() -> None:
         ({"cloudflare_turn_token": "s3cret"}, "--cloudflare-turn-key-id"),
         ({"twilio_account_sid": "AC1"}, "--twilio-auth-token"),
         ({"turn_cert": "a.pem"}, "--turn-key"),
+        ({"media_ports": "40000"}, "no range"),
+        ({"media_ports": "80-90"}, "1024 is the lowest"),
+        ({"media_ports": "40000-39999"}, "no range"),
+        ({"media_ports": "40000-70000"}, "no range"),
     ],
 )
 def test_settings_that_cannot_work_are_named(settings: dict[str, Any], said: str) -> None:
@@ -185,4 +200,6 @@ def test_settings_that_work() -> None:
     """The README's."""
     check(Settings())
     check(Settings(stun_url="stun:a:3478", turn_urls=("turn:a:3478?transport=udp", "turns:a:443"), turn_secret="s"))
+    check(Settings(media_ports="40000-40999"))
+    assert port_range("40000-40999")[-1] == 40999
     check(Settings(turn="auto", turn_cert="a.pem", turn_key="b.pem"))
