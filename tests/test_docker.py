@@ -189,7 +189,7 @@ def test_the_compose_file_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its command and its variables are understood, and mean what they say."""
     settings = served(monkeypatch)
     assert (settings.host, settings.port, settings.stun_url) == ("127.0.0.1", 8080, "")
-    assert settings.turn_secret == "of both"
+    assert settings.turn_secret == "of both" and len(ice.port_range(settings.media_ports)) >= settings.max_participants
     assert settings.turn_urls == tuple(turn_server.urls("127.0.0.1", settings))
     assert served(monkeypatch, HOST="0.0.0.0", STUN_URL="stun:stun.example.org:3478").stun_url
     names = {
@@ -226,6 +226,9 @@ def test_its_turn_server_has_the_limits_of_ours() -> None:
     """Both are closed to private networks, and open to the machine itself."""
     file = compose(**ENVIRONMENT | {"PUBLIC_IP": "198.51.100.7"}, LOCAL_IP="10.0.0.5")
     settings = Settings(turn="198.51.100.7", turn_secret="of both")
+    media = ice.port_range(file["services"]["dragoman"]["environment"]["DRAGOMAN_MEDIA_PORTS"])
+    relays = re.search(r"min-port=(\d+)", file["configs"]["turnserver"]["content"])
+    assert relays is not None and int(relays[1]) > media[-1], "each has ports of its own"
     ours = configured(turn_server.configuration(settings, "198.51.100.7", "10.0.0.5", ["10.0.0.5"]))
     theirs = configured(file["configs"]["turnserver"]["content"])
     assert ours <= theirs

@@ -45,7 +45,7 @@ window.RTCPeerConnection = class RTCPeerConnection extends Native {
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def turn() -> AsyncIterator[str]:
-    """A TURN server that is not our server's child; its URL."""
+    """A TURN server that is not our server's child; its URL, by UDP."""
     settings, server = turn_server.prepare(Settings(turn="127.0.0.1", turn_port=free_port(), turn_secret=SECRET))
     async with turn_server.running(server, Counter()):
         yield settings.turn_urls[0]
@@ -110,9 +110,10 @@ async def they_hear_each_other(site: Site) -> None:
         await bob.close()
 
 
-async def test_our_credentials_open_the_relay(start: Start, turn: str, relay_only: None) -> None:
-    """Of a TURN server that shares a secret with ours."""
-    await they_hear_each_other(await with_turn(start, turn))
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_our_credentials_open_the_relay(start: Start, turn: str, transport: str, relay_only: None) -> None:
+    """Of a TURN server that shares a secret with ours, also where no UDP leaves the network."""
+    await they_hear_each_other(await with_turn(start, turn.replace("udp", transport)))
 
 
 async def test_our_server_brings_its_own_turn_server(start: Start, relay_only: None) -> None:
