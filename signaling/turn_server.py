@@ -32,11 +32,11 @@ DENIED = tuple(
         ipaddress.ip_network,
         "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 "
         "192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 240.0.0.0/4 "
-        "::/127 ::ffff:0:0/96 64:ff9b::/96 100::/64 2001::/23 2001:db8::/32 2002::/16 fc00::/7 fe80::/10".split(),
+        "::1 ::ffff:0:0/96 64:ff9b::/96 100::/64 2001::/23 2001:db8::/32 2002::/16 fc00::/7 fe80::/10".split(),
     )
 )
 """Where a relay must not lead: what is not the public Internet (RFC 6890), else anybody with credentials is in our
-network."""
+network. No range may begin with `::`: coturn takes that for every address there is, of IPv4 too."""
 
 
 class NotStarted(Exception):

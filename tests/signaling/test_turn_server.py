@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime
+import itertools
 import os
 import select
 import shutil
@@ -10,6 +11,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,7 +28,7 @@ from rtc.transport import host_addresses
 from signaling import turn_server
 from signaling.ice import shared_secret
 from signaling.settings import Settings
-from signaling.turn_server import configuration, next_pause, prepare, running
+from signaling.turn_server import DENIED, configuration, next_pause, prepare, running
 from tests.conftest import until
 from tests.e2e.serving import PATIENCE, child_of, free_port
 
@@ -45,10 +47,11 @@ async def started(**settings: Any) -> AsyncIterator[tuple[Settings, Counter[str]
 
 
 @contextlib.asynccontextmanager
-async def relay(settings: Settings, ttl: float = 60) -> AsyncIterator[Any]:
-    """A relay, with credentials that live for so long; its transport."""
-    now = datetime.datetime.now().timestamp()
-    server = shared_secret(settings.turn_urls, settings.turn_secret, ttl, now, "ana")
+async def relay(
+    settings: Settings, ttl: float = 60, since: float | None = None, user: str = "ana"
+) -> AsyncIterator[Any]:
+    """A relay, with credentials that live for so long since then, or now; its transport."""
+    server = shared_secret(settings.turn_urls, settings.turn_secret, ttl, since or time.time(), user)
     transport, _ = await create_turn_endpoint(
         asyncio.DatagramProtocol,
         server_addr=("127.0.0.1", settings.turn_port),
@@ -147,15 +150,41 @@ async def test_credentials_that_expired_open_nothing() -> None:
 
 
 @needs_coturn
-@pytest.mark.parametrize("peer", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "0.0.0.0", "192.168.0.1"])
-async def test_nobody_is_let_into_our_network(peer: str) -> None:
-    """403 (RFC 8656 §9.2); our own addresses are open."""
+async def test_nobody_gets_relays_without_end() -> None:
+    """486 (RFC 8656 §7.2), for one person's credentials; another's are as good as before."""
+    now = time.time()
+    async with started() as (settings, _), contextlib.AsyncExitStack() as stack:
+        for _ in range(turn_server.PERSON_ALLOCATIONS):
+            await stack.enter_async_context(relay(settings, 60, now))
+        with pytest.raises(TransactionFailed, match="486"):
+            await stack.enter_async_context(relay(settings, 60, now))
+        await stack.enter_async_context(relay(settings, 60, now, "bob"))
+
+
+@needs_coturn
+async def test_a_call_outlives_its_credentials() -> None:
+    """They are for coming in: when they open nothing new any more, what they opened stays."""
+    now = time.time()
+    async with started() as (settings, _), relay(settings, 2, now) as transport:
+        with pytest.raises(TransactionFailed, match="401"):
+            while True:
+                async with relay(settings, 2, now):
+                    await asyncio.sleep(0.4)  # few relays: a person has so many, and no more
+        await transport._TurnTransport__inner_protocol.channel_bind(0x4000, ("1.1.1.1", 9))
+
+
+@needs_coturn
+async def test_nobody_is_let_into_our_network() -> None:
+    """403 (RFC 8656 §9.2) for every range; our own addresses and the public Internet are open."""
     async with started() as (settings, _), relay(settings) as transport:
-        turn = transport._TurnTransport__inner_protocol
-        with pytest.raises(TransactionFailed, match="403"):
-            await turn.channel_bind(0x4000, (peer, 9))
-        ours = next(address for address in host_addresses() if ":" not in address)
-        await turn.channel_bind(0x4001, (ours, 9))
+        turn, channel = transport._TurnTransport__inner_protocol, itertools.count(0x4000)
+        closed = [str(address) for network in DENIED if network.version == 4 for address in (network[0], network[-1])]
+        for peer in [*closed, "169.254.169.254", "192.168.1.1"]:
+            with pytest.raises(TransactionFailed, match="403"):
+                await turn.channel_bind(next(channel), (peer, 9))
+        ours = [address for address in host_addresses() if ":" not in address]
+        for peer in [*ours, "1.1.1.1", "9.255.255.255", "11.0.0.0", "126.0.0.1", "172.32.0.0"]:
+            await turn.channel_bind(next(channel), (peer, 9))
 
 
 @needs_coturn
