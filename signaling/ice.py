@@ -13,7 +13,11 @@ from signaling.settings import Settings
 IceServer = dict[str, Any]
 """An `RTCIceServer` dictionary (W3C WebRTC §4.2.4); its `urls` are a list here."""
 
-URL = re.compile(r"(?P<scheme>stuns?|turns?):(?P<host>[^?:/\s]+)(?::(?P<port>\d{1,5}))?(?:\?transport=(udp|tcp))?")
+URL = re.compile(
+    r"stuns?:(?P<stun>[\w.-]+)(?::(?P<stun_port>\d{1,5}))?"
+    r"|turns?:(?P<turn>[\w.-]+)(?::(?P<turn_port>\d{1,5}))?(?:\?transport=(?:udp|tcp))?",
+    re.ASCII,
+)
 """RFC 7064 and RFC 7065, as much of them as browsers and aiortc have in common: no IPv6 literals."""
 
 RENEW_AFTER, USABLE = 0.5, 0.9
@@ -37,7 +41,7 @@ def check(settings: Settings) -> None:
     if settings.media_ports:
         port_range(settings.media_ports)
     for url in (settings.stun_url, *settings.turn_urls):
-        if url and not URL.fullmatch(url):
+        if url and port_of(url) is None:
             raise ValueError(f"{url!r} is no address of a STUN or TURN server; turn:turn.example.org:3478 is one")
     if settings.turn and settings.turn_urls:
         raise ValueError("--turn starts a TURN server, --turn-url names another: give one of them")
@@ -116,7 +120,7 @@ def read_answer(provider: Provider, answer: object) -> tuple[list[IceServer], fl
         raise ValueError("there is no TURN server in the answer")
     try:
         lifetime = float(answer.get("ttl", provider.ttl))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         lifetime = provider.ttl
     return servers, min(lifetime, provider.ttl) if lifetime > 0 else provider.ttl
 
@@ -126,7 +130,8 @@ def _read_server(entry: object) -> IceServer | None:
     if not isinstance(entry, dict):
         return None
     urls = entry.get("urls")
-    urls = [url for url in (urls if isinstance(urls, list) else [urls]) if isinstance(url, str) and _usable(url)]
+    urls = [url for url in (urls if isinstance(urls, list) else [urls]) if isinstance(url, str)]
+    urls = [url for url in urls if port_of(url) not in (None, 53)]  # Cloudflare names 53, too; browsers do not use it
     if not urls:
         return None
     if all(url.startswith("stun") for url in urls):
@@ -137,10 +142,13 @@ def _read_server(entry: object) -> IceServer | None:
     return {"urls": urls, "username": username, "credential": credential}
 
 
-def _usable(url: str) -> bool:
-    """Port 53, which Cloudflare names besides, is closed to browsers: they would only wait for it."""
+def port_of(url: str) -> int | None:
+    """Of a STUN or TURN address, 0 for its scheme's own; None if it is no address: one of those breaks every join."""
     parsed = URL.fullmatch(url)
-    return parsed is not None and parsed["port"] != "53"
+    if parsed is None:
+        return None
+    port = int(parsed["stun_port"] or parsed["turn_port"] or 0)
+    return port if port < 0x10000 else None
 
 
 def ordered(servers: Iterable[IceServer]) -> list[IceServer]:

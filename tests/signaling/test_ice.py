@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from aiortc import RTCIceServer
 from aiortc.rtcicetransport import connection_kwargs
+from hypothesis import given
+from hypothesis import strategies as st
 
 from signaling.ice import (
     Lease,
@@ -99,6 +101,7 @@ def _without(name: str) -> dict[str, Any]:
         _without("credential"),
         {"iceServers": [{"urls": [None, "https://a", "turn:"], "username": "u", "credential": "c"}]},
         {"iceServers": [{"urls": "turn:a", "username": "u", "credential": 5}]},
+        {"iceServers": [{"urls": "turn:a:65536", "username": "u", "credential": "c"}]},
     ],
 )
 def test_nonsense_is_refused(answer: object) -> None:
@@ -106,6 +109,29 @@ def test_nonsense_is_refused(answer: object) -> None:
     with pytest.raises(ValueError, match="in the answer") as refused:
         read_answer(cloudflare("key", "t0ken", 600), answer)
     assert "t0ken" not in str(refused.value)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+URLS = st.from_regex(r"(stun|turn)s?:[a-z.]{0,5}(:[0-9]{0,6})?([?]transport=(udp|tcp|sctp)?)?", fullmatch=True)
+ENTRIES = st.fixed_dictionaries(
+    {"urls": URLS | st.lists(URLS | ANYTHING, max_size=4) | ANYTHING},
+    optional={name: st.text(max_size=9) | ANYTHING for name in ("username", "credential", "url")},
+)
+
+
+@given(st.lists(ENTRIES | ANYTHING, min_size=1, max_size=4), ANYTHING)
+def test_whatever_a_provider_says_aiortc_can_use_what_is_left(listed: list[object], ttl: object) -> None:
+    """Or it is refused: a join must never fail for it."""
+    try:
+        servers, lifetime = read_answer(twilio("AC1", "token", 600), {"ice_servers": listed, "ttl": ttl})
+    except ValueError:
+        return
+    assert 0 < lifetime <= 600
+    connection_kwargs([RTCIceServer(**server) for server in ordered(servers)])
 
 
 @pytest.mark.parametrize(
@@ -177,6 +203,8 @@ def test_settings_choose_the_providers() -> None:
         ({"stun_url": "stun.example.org"}, "no address"),
         ({"turn_urls": ("turn:a:3478?transport=sctp",), "turn_secret": "s"}, "no address"),
         ({"turn_urls": ("https://a",), "turn_secret": "s"}, "no address"),
+        ({"turn_urls": ("turn:a:70000",), "turn_secret": "s"}, "no address"),
+        ({"stun_url": "stun:a?transport=udp"}, "no address"),
         ({"turn_urls": ("turn:a",)}, "--turn-secret"),
         ({"turn_urls": ("turn:a",), "turn_secret": "s", "turn": "auto"}, "one of them"),
         ({"turn_ttl": 0}, "60 seconds"),
