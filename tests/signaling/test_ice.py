@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiortc import RTCIceServer
 from aiortc.rtcicetransport import connection_kwargs
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from signaling.ice import (
@@ -123,6 +123,7 @@ ENTRIES = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 @given(st.lists(ENTRIES | ANYTHING, min_size=1, max_size=4), ANYTHING)
 def test_whatever_a_provider_says_aiortc_can_use_what_is_left(listed: list[object], ttl: object) -> None:
     """Or it is refused: a join must never fail for it."""
@@ -198,7 +199,7 @@ def test_settings_choose_the_providers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("wrong", "said"),
     [
         ({"stun_url": "stun.example.org"}, "no address"),
         ({"turn_urls": ("turn:a:3478?transport=sctp",), "turn_secret": "s"}, "no address"),
@@ -217,10 +218,10 @@ def test_settings_choose_the_providers() -> None:
         ({"media_ports": "40000-70000"}, "no range"),
     ],
 )
-def test_settings_that_cannot_work_are_named(settings: dict[str, Any], said: str) -> None:
+def test_settings_that_cannot_work_are_named(wrong: dict[str, Any], said: str) -> None:
     """Before the server starts."""
     with pytest.raises(ValueError, match=said) as refused:
-        check(Settings(**settings))
+        check(Settings(**wrong))
     assert "s3cret" not in str(refused.value)
 
 
