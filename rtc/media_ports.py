@@ -1,6 +1,6 @@
-"""UDP ports of media connections, where a firewall wants to know them.
+"""Addresses and UDP ports of media connections, for firewalls and TURN servers that want to know them.
 
-aioice has no setting for it: it asks the running loop for a datagram endpoint on each address of the machine, on any
+aioice has no setting for ports: it asks the running loop for a datagram endpoint on each address of the machine, on any
 port. So the loop is told which ones there are. `tests/rtc/test_media_ports.py` fails when aioice asks in another way.
 """
 
@@ -12,7 +12,14 @@ import socket
 from collections.abc import Iterable
 from typing import Any
 
+from aioice.ice import get_host_addresses
+
 log = logging.getLogger(__name__)
+
+
+def host_addresses() -> list[str]:
+    """Those on which our connections are: aioice opens a socket on each address of this machine but loopback's."""
+    return get_host_addresses(use_ipv4=True, use_ipv6=True)
 
 
 def bind_within(loop: asyncio.AbstractEventLoop, ports: range) -> None:

@@ -22,7 +22,6 @@ import struct
 from collections.abc import Callable, Container
 from typing import Any
 
-from aioice.ice import get_host_addresses
 from aiortc import RTCDtlsTransport, RTCRtpTransceiver
 from pylibsrtp import Session
 from pylibsrtp._binding import ffi, lib
@@ -77,11 +76,6 @@ def ssrc(transceiver: RTCRtpTransceiver) -> int:
 def extension_id(transceiver: RTCRtpTransceiver, uri: str) -> int:
     """The number of a header extension (RFC 8285 §5); 0 if it was not negotiated."""
     return next((extension.id for extension in transceiver._headerExtensions if extension.uri == uri), 0)
-
-
-def host_addresses() -> list[str]:
-    """Those on which our connections are: aioice opens a socket on each address of this machine but loopback's."""
-    return get_host_addresses(use_ipv4=True, use_ipv6=True)
 
 
 class Transport:

@@ -14,13 +14,10 @@ from typing import Any
 from aiohttp import web
 
 from models.base import EngineError
-from rtc.dialogue_thread import DialogueThread
-from rtc.engine_thread import Engine
 from signaling import fetch_models, ice, turn_server
 from signaling.engines import DIALOGUES, TRANSLATORS, build_dialogue, build_engine
 from signaling.server import HOUSE, create_app
 from signaling.settings import Settings
-from signaling.turn_server import TurnServer
 
 HELP: dict[str, str] = {
     "host": "address to listen on [HOST]",
@@ -116,15 +113,13 @@ def serve(settings: Settings) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
     logging.getLogger("aioice").setLevel(logging.WARNING)
     try:
-        ice.check(settings)
-        settings, turn = turn_server.prepare(settings) if settings.turn else (settings, None)
-        engine, dialogue = build_engine(settings), build_dialogue(settings)
+        app = application(settings)
     except ValueError as error:
         print(f"dragoman: {error}", file=sys.stderr)
         return 2
     try:
         with asyncio.Runner(loop_factory=event_loop()) as runner:
-            runner.run(_serve(engine, dialogue, settings, turn))
+            runner.run(_serve(app, settings))
     except turn_server.NotStarted as error:
         print(f"dragoman: {error}", file=sys.stderr)
         return 1
@@ -132,6 +127,16 @@ def serve(settings: Settings) -> int:
         print(f"dragoman: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return 1
     return 0
+
+
+def application(settings: Settings) -> web.Application:
+    """What is served, and a TURN server if asked for. Raises ValueError for settings that cannot be."""
+    ice.check(settings)
+    settings, turn = turn_server.prepare(settings) if settings.turn else (settings, None)
+    app = create_app(build_engine(settings), settings, build_dialogue(settings))
+    if turn is not None:
+        app.cleanup_ctx.insert(0, turn_server.beside(turn, app[HOUSE].ice.counters))
+    return app
 
 
 def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -143,23 +148,21 @@ def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(engine: Engine, dialogue: DialogueThread | None, settings: Settings, turn: TurnServer | None) -> None:
+async def _serve(app: web.Application, settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt instead
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    app = create_app(engine, settings, dialogue)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
-    async with contextlib.AsyncExitStack() as ending:
-        if turn is not None:
-            await ending.enter_async_context(turn_server.running(turn, app[HOUSE].ice.counters))
-        ending.push_async_callback(runner.cleanup)
-        await runner.setup()
+    await runner.setup()
+    try:
         await web.TCPSite(runner, settings.host, settings.port).start()
         for address in runner.addresses:
             host = f"[{address[0]}]" if ":" in address[0] else address[0]
             print(f"Dragoman is at http://{host}:{address[1]}/  (Ctrl-C to stop)", flush=True)
         await stop.wait()
+    finally:
+        await runner.cleanup()
 
 
 def doctor() -> int:

@@ -10,11 +10,13 @@ import shutil
 import socket
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rtc.transport import host_addresses
+from aiohttp import web
+
+from rtc.media_ports import host_addresses
 from signaling.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -179,7 +181,7 @@ async def running(server: TurnServer, counters: Counter[str]) -> AsyncIterator[N
             _keep([*server.command, str(files["turnserver.conf"])], counters)
         )
         try:
-            if not await _listens(server.address):
+            if not await _listens(server.address, counters):
                 raise NotStarted("the TURN server does not start: the log has its last words")
             yield
         finally:
@@ -187,11 +189,21 @@ async def running(server: TurnServer, counters: Counter[str]) -> AsyncIterator[N
             await asyncio.wait({keeping})
 
 
-async def _listens(address: tuple[str, int]) -> bool:
-    """Wait until it takes TCP connections, which it does as soon as UDP."""
+def beside(server: TurnServer, counters: Counter[str]) -> Callable[[web.Application], AsyncIterator[None]]:
+    """For `Application.cleanup_ctx`: `running` as long as the application is."""
+
+    async def keep(app: web.Application) -> AsyncIterator[None]:
+        async with running(server, counters):
+            yield
+
+    return keep
+
+
+async def _listens(address: tuple[str, int], counters: Counter[str]) -> bool:
+    """Wait until it takes TCP connections, which it does as soon as UDP; not if it ends before."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(START_TIMEOUT):
-            while True:
+            while not counters["turn_server_restarts"]:
                 with contextlib.suppress(OSError):
                     _, writer = await asyncio.open_connection(*address)
                     writer.close()

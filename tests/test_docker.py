@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -249,7 +250,7 @@ async def test_its_turn_server_starts_and_takes_our_credentials(
         "turnserver", "-c", str(file), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     try:
-        assert await turn_server._listens(("127.0.0.1", port))
+        assert await turn_server._listens(("127.0.0.1", port), Counter())
         settings = served(monkeypatch)
         async with relay(Settings(turn_urls=settings.turn_urls, turn_secret=settings.turn_secret, turn_port=port)):
             pass

@@ -8,7 +8,7 @@ import socket
 import pytest
 from aiortc import RTCPeerConnection
 
-from rtc.media_ports import bind_within
+from rtc.media_ports import bind_within, host_addresses
 from signaling.__main__ import event_loop
 from signaling.settings import Settings
 from tests.client import joined
@@ -26,6 +26,14 @@ async def gathered() -> RTCPeerConnection:
     peer.createDataChannel("any")
     await peer.setLocalDescription(await peer.createOffer())
     return peer
+
+
+async def test_our_addresses_are_those_of_our_candidates() -> None:
+    """A TURN server that lets relays lead to these lets them lead to us."""
+    peer = await gathered()
+    found = re.findall(r"^a=candidate:\S+ 1 udp \d+ (\S+) \d+ typ host", peer.localDescription.sdp, re.MULTILINE)
+    await peer.close()
+    assert set(found) == set(host_addresses())
 
 
 def free_range(width: int) -> range:
