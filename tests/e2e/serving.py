@@ -40,6 +40,7 @@ class Site:
 
     @property
     def pid(self) -> int:
+        """Of the server."""
         return self._process.pid
 
     async def get(self, path: str) -> Any:
