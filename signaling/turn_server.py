@@ -11,7 +11,7 @@ import socket
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from aiohttp import web
@@ -51,7 +51,7 @@ class TurnServer:
 
     command: tuple[str, ...]
     """To which the configuration file's name is added."""
-    configuration: str
+    configuration: str = field(repr=False)
     """Has the secret in it: on the command line everybody on the machine could read it."""
     address: tuple[str, int]
     """Where it listens."""
