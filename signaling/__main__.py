@@ -33,7 +33,7 @@ HELP: dict[str, str] = {
     "max_call": "seconds after which a conversation is ended, 0 for never",
     "max_waiting": "people in line for a conversation",
     "allow_origins": "web origin that may use the API besides our own; repeat for several, * for any",
-    "media_ports": "UDP ports for media, e.g. 40000-40999, one for each connection at least",
+    "media_ports": "UDP ports for media, e.g. 40000-40015; 64 people share one",
     "stun_url": "STUN server, e.g. stun:stun.example.org:3478",
     "turn": "start a TURN server (coturn) too; X is the public name or IPv4 address of this machine, found if left out",
     "turn_port": "UDP and TCP port of that TURN server",

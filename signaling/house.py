@@ -3,15 +3,18 @@
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
-from rtc.media_ports import bind_within
+from rtc.peer_connection import PeerConnection
+from rtc.ports import Ports
 from rtc.room import Room, RoomFull
+from rtc.rtp import Packet
 from rtc.stats import Stats
 from rtc.ticker import Ticker
-from signaling.ice import IceServer, port_range
+from signaling.ice import port_range
 from signaling.ice_servers import IceServers
 from signaling.lobby import Lobby
 from signaling.parlour import Parlour
@@ -33,7 +36,8 @@ class House:
         self.stats = Stats()
         self.lobby = Lobby(settings.max_rooms, settings.room_capacity, settings.room_ttl, self._has_voice)
         self.ice = IceServers(settings)
-        self.parlour = None if dialogue is None else Parlour(dialogue, settings, self.stats, self.ice_servers)
+        self._ports = Ports(port_range(settings.media_ports) if settings.media_ports else ())
+        self.parlour = None if dialogue is None else Parlour(dialogue, settings, self.stats, self.connect)
         self.draining = False
         self._sessions: dict[str, Participant] = {}  # by resume token
         self._tickers: dict[str, tuple[Ticker, asyncio.Task[None]]] = {}  # by room
@@ -53,8 +57,6 @@ class House:
 
     async def run(self) -> None:
         """Owns all tasks; returns after `close`."""
-        if self.settings.media_ports:
-            bind_within(asyncio.get_running_loop(), port_range(self.settings.media_ports))
         async with asyncio.TaskGroup() as self._tasks:
             engine = self._tasks.create_task(self._keep_engine())
             ice = self._tasks.create_task(self.ice.run())
@@ -128,7 +130,7 @@ class House:
         assert self._tasks is not None, "run comes before join"
         assert message.sdp is not None, "the parser wants an offer of who does not resume"
         ticker = self._ticker_of(room)
-        participant = Participant(room, self.engine, self.stats, self.settings, self.ice_servers, ticker, message)
+        participant = Participant(room, self.engine, self.stats, self.settings, self.connect, ticker, message)
         self._entering[room.id] += 1
         try:
             answer = await participant.connect(message.sdp)
@@ -183,9 +185,9 @@ class House:
             self._sessions.pop(participant.resume_token, None)
             self._rest(participant.room)
 
-    def ice_servers(self) -> list[IceServer]:
-        """For our own media connections."""
-        return self.ice.for_server()
+    def connect(self, max_slots: int, on_packet: Callable[[Packet], None], ticker: Ticker) -> PeerConnection:
+        """A media connection with our ICE servers, on our ports."""
+        return PeerConnection(self.ice.for_server(), max_slots, on_packet, ticker, self._ports)
 
     def _has_voice(self, source: str, target: str) -> bool:
         translator = self.engine.translator

@@ -35,7 +35,8 @@ class Settings:
     allow_origins: tuple[str, ...] = ()
     """Web origins, besides our own, that may use the API and the WebSocket; `*` is any."""
     media_ports: str = ""
-    """UDP ports for media, e.g. `40000-40999`; empty: any. A connection takes one on each address of the machine."""
+    """UDP ports for media, e.g. `40000-40999`; empty: any. Connections share them: 64 to a port, more if there are no
+    others."""
     stun_url: str = ""
     """e.g. `stun:stun.example.org:3478`."""
     turn: str = ""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from rtc.media_ports import host_addresses
+from rtc.ports import host_addresses
 from signaling.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from rtc.ports import SHARE
 from signaling import ice, turn_server
 from signaling.__main__ import parser, settings_of
 from signaling.settings import Settings
@@ -190,7 +191,8 @@ def test_the_compose_file_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its command and its variables are understood, and mean what they say."""
     settings = served(monkeypatch)
     assert (settings.host, settings.port, settings.stun_url) == ("127.0.0.1", 8080, "")
-    assert settings.turn_secret == "of both" and len(ice.port_range(settings.media_ports)) >= settings.max_participants
+    assert settings.turn_secret == "of both"
+    assert SHARE * len(ice.port_range(settings.media_ports)) >= settings.max_participants
     assert settings.turn_urls == tuple(turn_server.urls("127.0.0.1", settings))
     assert served(monkeypatch, HOST="0.0.0.0", STUN_URL="stun:stun.example.org:3478").stun_url
     names = {

@@ -24,7 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from rtc.media_ports import host_addresses
+from rtc.ports import host_addresses
 from signaling import turn_server
 from signaling.ice import shared_secret
 from signaling.settings import Settings
