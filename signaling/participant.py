@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from models.base import EngineError, Transcript
@@ -16,7 +16,7 @@ from rtc.stream import Outlet
 from rtc.ticker import Ticker
 from rtc.transcript import Entry
 from signaling.protocol import Join, ProtocolError, Update, dump_slots, error_message
-from signaling.session import Session
+from signaling.session import Connector, Session
 from signaling.settings import Settings
 
 MAX_CHATS = 16
@@ -32,11 +32,11 @@ class Participant(Session):
         engine: Engine,
         stats: Stats,
         settings: Settings,
-        ice_servers: Callable[[], list[dict[str, Any]]],
+        connector: Connector,
         ticker: Ticker,
         joining: Join,
     ) -> None:
-        super().__init__(stats, settings, ice_servers, ticker, settings.max_slots)
+        super().__init__(stats, settings, connector, ticker, settings.max_slots)
         self.name = joining.name
         self.language = joining.language
         self.speaks = joining.speaks

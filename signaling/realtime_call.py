@@ -4,10 +4,12 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rtc.channel import Channel
 from rtc.conversation import Stage
+from rtc.peer_connection import PeerConnection
 from rtc.room import new_id
 from rtc.stats import Stats
 from rtc.ticker import Ticker
@@ -38,7 +40,7 @@ class Caller(Talker):
         stage: Stage,
         stats: Stats,
         settings: Settings,
-        ice_servers: Callable[[], list[dict[str, Any]]],
+        connector: Callable[..., PeerConnection],
         ticker: Ticker,
         joining: TalkJoin,
         released: Callable[[], None],
@@ -46,12 +48,13 @@ class Caller(Talker):
         asked: Event,
     ) -> None:
         """`asked`: the session that came with the call, checked."""
-        super().__init__(stage, stats, replace(settings, grace=0.0), ice_servers, ticker, joining, released)
+        self._channel = Channel(LABEL, self._on_open, self._on_event)
+        connector = partial(connector, channel=self._channel)
+        super().__init__(stage, stats, replace(settings, grace=0.0), connector, ticker, joining, released)
         self.call_id = new_id("rtc")
         self.answer = ""
         """SDP, once they are connected."""
         self._dialect = Dialect(voice_of(stage), asked)
-        self._channel: Channel = Channel(LABEL, self._on_open, self._on_event)
         self._began = asyncio.get_running_loop().time()
         self._events = TokenBucket(settings.message_rate, settings.message_rate * BURST_SECONDS, self._began)
         self._flooded = False

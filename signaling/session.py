@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
-from rtc.channel import Channel
 from rtc.events import RoomEvent, TranscriptInterim
 from rtc.peer_connection import MediaFailed, PeerConnection
 from rtc.room import new_id
@@ -26,6 +25,9 @@ from signaling.settings import Settings
 
 log = logging.getLogger(__name__)
 
+Connector = Callable[[int, Callable[[Packet], None], Ticker], PeerConnection]
+"""Makes a media connection of: the most slots, who gets the microphone's packets, the timer."""
+
 
 class Left(Exception):
     """Ends a session's tasks; the message is the reason."""
@@ -38,7 +40,7 @@ class Session(ABC):
         self,
         stats: Stats,
         settings: Settings,
-        ice_servers: Callable[[], list[dict[str, Any]]],
+        connector: Connector,
         ticker: Ticker,
         max_slots: int,
     ) -> None:
@@ -50,11 +52,9 @@ class Session(ABC):
         """Something is in the outbox, or the attached WebSocket changed."""
         self._stats = stats
         self._settings = settings
-        self._ice_servers = ice_servers
+        self._connector = connector
         self._ticker = ticker
         self._max_slots = max_slots
-        self._channel: Channel | None = None
-        """What the client may open beside its media; who takes one sets it before `connect`."""
         self._pc: PeerConnection | None = None
         self._replaced: list[PeerConnection] = []
         self._connecting = asyncio.Lock()
@@ -199,7 +199,7 @@ class Session(ABC):
     async def connect(self, offer: str) -> str:
         """Answer an offer with a new media connection; one that was there before is replaced. Raises ProtocolError."""
         async with self._connecting:
-            pc = PeerConnection(self._ice_servers(), self._max_slots, self._packet, self._ticker, self._channel)
+            pc = self._connector(self._max_slots, self._packet, self._ticker)
             try:
                 answer, admission = await pc.accept(offer)
             except BadOffer as error:

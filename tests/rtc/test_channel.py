@@ -59,7 +59,7 @@ class Wire:
 async def wired(label: str = "events") -> AsyncIterator[tuple[Wire, PeerConnection]]:
     peer = peer_with(0, WavMicrophone())
     wire = Wire(peer, label)
-    async with PeerConnection([], 1, lambda packet: None, Ticker(Stats()), wire.ours) as ours:
+    async with PeerConnection([], 1, lambda packet: None, Ticker(Stats()), channel=wire.ours) as ours:
         try:
             answer, _ = await ours.accept(await offer_of(peer))
             await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
