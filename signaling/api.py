@@ -21,7 +21,7 @@ from signaling.limits import Limiter
 from signaling.lobby import TooManyRooms
 from signaling.metrics import metrics_text, stats
 from signaling.parlour import Parlour
-from signaling.participant import card, people
+from signaling.participant import card, present
 from signaling.protocol import MAX_NAME, ProtocolError, clean, read_mode
 from signaling.room_socket import RoomConnection
 from signaling.talk_socket import TalkConnection
@@ -137,8 +137,7 @@ class Api:
 
     async def room(self, request: web.Request) -> web.Response:
         room = self._room(request)
-        present = [member.public() for member in people(room)]
-        return web.json_response({**_room(room), "participants": present})
+        return web.json_response({**_room(room), "participants": present(room)})
 
     async def transcript(self, request: web.Request) -> web.Response:
         self._limit(request)

@@ -124,15 +124,19 @@ class Parlour:
 
     def enter(self, message: TalkJoin) -> Waiting:
         """A place, in a seat or in the line. Raises ProtocolError; otherwise `leave` it, unless `join` succeeds."""
+        if message.voice not in (None, self.engine.voice):
+            raise ProtocolError("bad_voice", f"There is one voice here: {self.engine.voice}.")
+        return self.take_place(message.wait)
+
+    def take_place(self, wait: bool) -> Waiting:
+        """For whoever needs a seat; who cannot `wait` gets one now or never. Raises ProtocolError."""
         if self.draining:
             raise ProtocolError("draining", "The server is about to stop. Try again in a minute.", retry_after=60)
         if self.engine.state == "failed":
             raise self._broken()
-        if message.voice not in (None, self.engine.voice):
-            raise ProtocolError("bad_voice", f"There is one voice here: {self.engine.voice}.")
         line, place = self._line, Waiting()
         position = line.waiting + 1
-        if line.is_full and not message.wait:
+        if line.is_full and not wait:
             raise self._house_full(position)
         try:
             line.enter(place, _now())
