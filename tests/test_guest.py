@@ -3,11 +3,13 @@
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import pytest
 
-from models.base import DialogueFrame, EngineBroken, Pcm
+from models.base import Dialogue, DialogueFrame, EngineBroken, Pcm
+from models.partner import Partner
 from rtc.dialogue_thread import DialogueThread
 from signaling.settings import Settings
 from tests.client import RATE, Client, Message, joined
@@ -50,8 +52,13 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-async def server(settings: Settings, parrot: Listening) -> AsyncIterator[Server]:
-    async for running in serve(settings, dialogue=DialogueThread(parrot)):
+def dialogue(parrot: Listening) -> Dialogue:
+    return parrot
+
+
+@pytest.fixture
+async def server(settings: Settings, dialogue: Dialogue) -> AsyncIterator[Server]:
+    async for running in serve(settings, dialogue=DialogueThread(dialogue)):
         yield running
 
 
@@ -279,3 +286,56 @@ async def test_where_there_is_no_voice_nobody_comes() -> None:
         async with joined(server.http, server.base, await server.room(), "Ana", "es") as ana:
             await ana.send("room.update", voice=True)
             assert (await ana.expect("error"))["code"] == "no_dialogue"
+
+
+class TestEmbedded:
+    """With an engine that does not understand every language."""
+
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return Settings(translator="embedded")
+
+    async def test_what_nobody_translates_it_does_not_hear(self, server: Server, parrot: Listening) -> None:
+        """Spoken Spanish is not understood here: it is no English, so the voice hears nothing of it."""
+        room = await server.room()
+        async with (
+            joined(server.http, server.base, room, "Ana", "es") as ana,
+            joined(server.http, server.base, room, "Bob", "en") as bob,
+        ):
+            voice = await invite(ana)
+            ana.microphone.say(tone(1000, 10.0))
+            await hears(bob, await person(bob, "Ana"), "original", 1000)
+            bob.microphone.say(tone(700))
+            await hears(bob, voice, "original", 700)
+            await bob.until(lambda: parrot.loudness(700) > 0.02, "a second of it in its ear")
+            assert parrot.loudness(1000) < 0.002
+
+
+class TestPartner:
+    """Nothing but what a machine without a GPU has."""
+
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return Settings(translator="embedded")
+
+    @pytest.fixture
+    def dialogue(self) -> Dialogue:
+        return Partner(recognizers=1, clock=lambda: datetime(2026, 3, 2, 14, 5))
+
+    async def test_it_answers_a_question_in_two_languages(self, server: Server) -> None:
+        """Whoever asks first is understood."""
+        room = await server.room()
+        async with (
+            joined(server.http, server.base, room, "Ana", "es") as ana,
+            joined(server.http, server.base, room, "Bob", "en") as bob,
+        ):
+            voice = await invite(bob)
+            await bob.expect("transcript.final", lambda m: "not a person" in m["text"])
+            bob.microphone.say(flite("What time is it?", rate=RATE))
+            said = await bob.expect("transcript.final", lambda m: m["text"] == "My clock says 14:05.")
+            read = await ana.expect(
+                "transcript.final", lambda m: m["translated"] and m["segment_id"] == said["segment_id"]
+            )
+            assert said["participant_id"] == voice["id"] and "reloj" in read["text"]
+            spoken = ana.ear(voice["id"], "translation")
+            await ana.until(lambda: spoken.loudness() > 1.0, "the Spanish voice")
