@@ -121,7 +121,16 @@ class House:
         assert self._tasks is not None, "run comes before join"
         assert message.sdp is not None, "the parser wants an offer of who does not resume"
         ticker = self._ticker_of(room)
-        participant = Participant(room, self.engine, self.stats, self.settings, self.ice_servers, ticker, message)
+        participant = Participant(
+            room,
+            self.engine,
+            self.stats,
+            self.settings,
+            self.ice_servers,
+            ticker,
+            message,
+            None if self.parlour is None else self.parlour.engine,
+        )
         self._entering[room.id] += 1
         try:
             answer = await participant.connect(message.sdp)

@@ -148,7 +148,7 @@ class Parlour:
     def _house_full(self, position: int) -> ProtocolError:
         self.refused += 1
         eta = self._line.eta(position)
-        return ProtocolError("house_full", "Everybody here is in a conversation already.", eta, position)
+        return ProtocolError("house_full", "The voice talks with as many as it can.", eta, position)
 
     def leave(self, place: Waiting) -> None:
         """They are gone, or need the place no more. Idempotent."""

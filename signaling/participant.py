@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from models.base import EngineError, Transcript
+from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
 from rtc.guest import Guest
 from rtc.interpreting import Interpreter
@@ -35,7 +36,9 @@ class Participant(Session):
         ice_servers: Callable[[], list[dict[str, Any]]],
         ticker: Ticker,
         joining: Join,
+        dialogue: DialogueThread | None = None,
     ) -> None:
+        """`dialogue`: the voice that they may invite."""
         super().__init__(stats, settings, ice_servers, ticker, settings.max_slots)
         self.name = joining.name
         self.language = joining.language
@@ -45,6 +48,7 @@ class Participant(Session):
         self.last_spoke = 0.0
         self.room = room
         self._engine = engine
+        self._dialogue = dialogue
         self._interpreter = Interpreter(room, self, engine, stats, ticker)
         self._chats: asyncio.Queue[Entry] = asyncio.Queue(MAX_CHATS)
 
@@ -99,7 +103,7 @@ class Participant(Session):
 
     def joined(self, answer: str | None) -> dict[str, Any]:
         """`session.joined`, on joining and on resuming."""
-        engine = self._engine
+        engine, voice = self._engine, self._dialogue
         return {
             "type": "session.joined",
             "session_id": self.session_id,
@@ -111,6 +115,7 @@ class Participant(Session):
             "sdp": answer,
             "state": engine.state if engine.state != "failed" else "warming",
             "engine": {"name": engine.translator.name, "notice": engine.translator.notice},
+            **({} if voice is None else {"voice": {"name": voice.title, "notice": voice.dialogue.notice}}),
         }
 
     # what they do

@@ -44,7 +44,7 @@ class Visit:
         if len(room) >= room.capacity:
             raise ProtocolError("room_full", f"All {room.capacity} places in this room are taken.")
         self._place = parlour.take_place(wait=False)
-        self._guest = Guest(room, voice.voice.capitalize(), parlour.stage, engine, stats, ticker, self._left)
+        self._guest = Guest(room, voice.title, parlour.stage, engine, stats, ticker, self._left)
         self._guest.enter()
         announce(room, {"type": "participant.joined", "participant": public(self._guest)})
         room.changed()

@@ -101,6 +101,7 @@ async def test_one_talks_with_it_and_everybody_understands(server: Server) -> No
         joined(server.http, server.base, room, "Ana", "es") as ana,
         joined(server.http, server.base, room, "Bob", "en") as bob,
     ):
+        assert bob.joined["voice"] == {"name": "Parrot", "notice": "Says what you say."}
         voice = await invite(bob)
         assert voice == {
             "id": voice["id"],
@@ -285,6 +286,7 @@ async def test_where_there_is_no_voice_nobody_comes() -> None:
     async for server in serve(SETTINGS):
         async with joined(server.http, server.base, await server.room(), "Ana", "es") as ana:
             await ana.send("room.update", voice=True)
+            assert "voice" not in ana.joined
             assert (await ana.expect("error"))["code"] == "no_dialogue"
 
 
