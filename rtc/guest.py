@@ -108,11 +108,14 @@ class Guest:
 
     async def run(self) -> None:
         """Until it has left."""
-        async with asyncio.TaskGroup() as tasks:
-            work = [tasks.create_task(one) for one in (self._translate(), self._teller.prepare())]
-            await self._gone.wait()
-            for task in work:
-                task.cancel()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                work = [tasks.create_task(one) for one in (self._translate(), self._teller.prepare())]
+                await self._gone.wait()
+                for task in work:
+                    task.cancel()
+        finally:
+            self._teller.voices.close()
 
     def leave(self) -> None:
         """Rise and go, at once. Idempotent. What it was saying stays as far as it was said."""
@@ -122,7 +125,6 @@ class Guest:
         self._stage.rise(seat)
         for voice in (self._talking.tick, self._listen):
             self._ticker.silence(voice)
-        self._teller.voices.close()
         now = asyncio.get_running_loop().time()
         for sentence in self._words.flush():
             self._told(sentence, now)
