@@ -264,6 +264,14 @@ async def test_when_it_breaks_the_room_is_told_and_goes_on(server: Server) -> No
         await until_taken(server, 0)
 
 
+async def test_it_goes_with_the_server(server: Server) -> None:
+    """Nothing is left of it (the fixture looks)."""
+    async with joined(server.http, server.base, await server.room(), "Ana", "es") as ana:
+        await invite(ana)
+        server.house.close()
+        await ana.closed()
+
+
 @pytest.mark.parametrize("settings", [replace(SETTINGS, max_call=0.5)])
 async def test_its_time_may_be_up(server: Server) -> None:
     async with joined(server.http, server.base, await server.room(), "Ana", "es") as ana:
