@@ -10,7 +10,6 @@ their own streams, and what it says is not translated into the one language that
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
 
 import numpy as np
 
@@ -72,7 +71,7 @@ class Guest:
         self._speaking = False
         self._words = Words(self.id)
         self._teller = Teller(room, self, engine, stats, ticker)
-        self._sentences: asyncio.Queue[tuple[Segment, str]] = asyncio.Queue(MAX_SENTENCES)
+        self._sentences: asyncio.Queue[Segment] = asyncio.Queue(MAX_SENTENCES)
         self._gone = asyncio.Event()
 
     # as a member
@@ -85,7 +84,7 @@ class Guest:
     @property
     def slots(self) -> dict[str, Outlet]:
         """Where it hears."""
-        return cast(dict[str, Outlet], self._sum.inputs)
+        return {**self._sum.inputs}
 
     def tell(self, event: RoomEvent) -> None:
         """It reads nothing: what it knows, it has heard."""
@@ -158,7 +157,7 @@ class Guest:
             if isinstance(event, TranscriptInterim):
                 self.room.tell(event)
             else:
-                self._ask(*self._told(event, now))
+                self._ask(self._told(event, now))
         if self._talking.speaking != self._speaking:
             self._speaking = self._talking.speaking
             self.last_spoke = float("inf") if self._speaking else now
@@ -166,30 +165,32 @@ class Guest:
             if self._speaking:
                 self.room.reassign()
 
-    def _told(self, sentence: TranscriptFinal, now: float) -> tuple[Segment, str]:
+    def _told(self, sentence: TranscriptFinal, now: float) -> Segment:
         """Everybody reads the sentence as it was said."""
         begun, ended = (self.room.opened_at + ms / 1000 for ms in (sentence.start_ms, sentence.end_ms))
         segment = Segment(sentence.segment_id, sentence.utterance_id, LANGUAGE, begun, sentence.start_ms)
         segment.end_ms, segment.ended_at, segment.cut_at = sentence.end_ms, ended, now
         self._teller.report.final(segment, Rendering(LANGUAGE, sentence.text), None, now)
-        return segment, sentence.text
+        return segment
 
-    def _ask(self, segment: Segment, text: str) -> None:
+    def _ask(self, segment: Segment) -> None:
         """For its translations."""
         if self._sentences.full():
             self._sentences.get_nowait()
             self._stats.segments_dropped += 1
-        self._sentences.put_nowait((segment, text))
+        self._sentences.put_nowait(segment)
 
     async def _translate(self) -> None:
         """Sentence by sentence. Never returns."""
         while True:
-            segment, text = await self._sentences.get()
+            segment = await self._sentences.get()
+            assert segment.entry is not None and segment.cut_at is not None, "it was told"
             targets = self._teller.targets(LANGUAGE)
-            if not targets or self._engine.state != "ready" or segment.cut_at is None:
+            if not targets or self._engine.state != "ready":
                 continue
             taken_at = asyncio.get_running_loop().time()
-            finals = self._engine.translator.render(Transcript(text, LANGUAGE), targets, speech=True)
+            transcript = Transcript(segment.entry.text, LANGUAGE)
+            finals = self._engine.translator.render(transcript, targets, speech=True)
             try:
                 await self._teller.tell(segment, finals, segment.cut_at, taken_at)
             except EngineError:
