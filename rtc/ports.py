@@ -8,12 +8,13 @@ address, once that address has named a connection in a STUN request and proved t
 
 Names of aioice that are not public, checked by `tests/rtc/test_ports.py`: `Connection.get_component_candidates`, which
 is replaced on the instance; `Connection._local_username`, `_protocols`; `StunProtocol`, of which a Place is one, with
-its `transactions`; `server_reflexive_candidate`.
+its `transactions`; `server_reflexive_candidate`, `get_host_addresses`.
 """
 
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import secrets
 import socket
 import struct
@@ -22,9 +23,11 @@ from typing import Any, cast
 
 from aioice import Candidate, stun
 from aioice.candidate import candidate_foundation, candidate_priority
-from aioice.ice import StunProtocol, server_reflexive_candidate
+from aioice.ice import StunProtocol, get_host_addresses, server_reflexive_candidate
 
 from rtc.batch import Batch
+
+log = logging.getLogger(__name__)
 
 SHARE = 64
 """Connections of one port, while there are other ports: what waits to be read at a socket fits about 500 datagrams."""
@@ -33,6 +36,11 @@ BUFFER = 4 * 1024 * 1024
 """Bytes asked for what waits to be read; systems give less (Linux: net.core.rmem_max)."""
 
 USERNAME = 0x0006
+
+
+def host_addresses() -> list[str]:
+    """Those on which our connections are: all of this machine's but loopback's."""
+    return get_host_addresses(use_ipv4=True, use_ipv6=True)
 
 
 class Place(StunProtocol):
@@ -202,6 +210,8 @@ class Ports:
             with contextlib.suppress(OSError):  # somebody else has it, or the address is gone
                 ports.append(await _open(host, number))
                 return ports[-1]
+        if emptiest is None:
+            log.warning("no UDP port is free for media on %s", host)
         return emptiest
 
 

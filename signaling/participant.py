@@ -1,7 +1,7 @@
 """One person in a room: what they say is interpreted, what others say reaches them, what they type is translated."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from models.base import EngineError, Transcript
@@ -17,7 +17,7 @@ from rtc.stream import Outlet
 from rtc.ticker import Ticker
 from rtc.transcript import Entry
 from signaling.protocol import Join, ProtocolError, Update, dump_slots, error_message
-from signaling.session import Session
+from signaling.session import Connector, Session
 from signaling.settings import Settings
 
 MAX_CHATS = 16
@@ -33,13 +33,13 @@ class Participant(Session):
         engine: Engine,
         stats: Stats,
         settings: Settings,
-        ice_servers: Callable[[], list[dict[str, Any]]],
+        connector: Connector,
         ticker: Ticker,
         joining: Join,
         dialogue: DialogueThread | None = None,
     ) -> None:
         """`dialogue`: the voice that they may invite."""
-        super().__init__(stats, settings, ice_servers, ticker, settings.max_slots)
+        super().__init__(stats, settings, connector, ticker, settings.max_slots)
         self.name = joining.name
         self.language = joining.language
         self.speaks = joining.speaks

@@ -3,19 +3,24 @@
 import asyncio
 import contextlib
 import inspect
+import logging
+import re
 import socket
 from typing import Any, Self
 
 import numpy as np
+import pytest
 from aioice import Connection, stun
 from aioice.ice import StunProtocol, server_reflexive_candidate
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rtc.opus import FRAME, Encoder
-from rtc.ports import Port, Ports, username
+from rtc.ports import Port, Ports, host_addresses, username
 from rtc.rtp import Packet
-from tests.client import WavMicrophone
+from signaling.settings import Settings
+from tests.client import WavMicrophone, joined
+from tests.conftest import serve
 from tests.rtc.loopback import PATIENCE, Pair, connected, peer_with
 
 PAYLOAD = Encoder(24_000).encode(np.zeros(480, np.int16))
@@ -90,6 +95,42 @@ async def test_a_port_that_somebody_else_has_is_passed_over() -> None:
         number = free_port()
         async with connected(peer_with(1), ports=Ports([taken.getsockname()[1], number])) as pair:
             assert number in {port.number for port in ports_of(pair) if ":" not in port.host}
+
+
+async def test_with_no_port_left_there_is_no_candidate_and_the_log_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken, caplog.at_level(logging.WARNING):
+        taken.bind(("", 0))
+        connection: Any = Connection(ice_controlling=False, use_ipv6=False)
+        Ports([taken.getsockname()[1]]).share(connection)
+        await connection.gather_candidates()
+        assert connection.local_candidates == []
+        assert "no UDP port is free" in caplog.text
+        await connection.close()
+
+
+async def test_our_addresses_are_those_of_our_candidates() -> None:
+    """A TURN server that lets relays lead to these lets them lead to us."""
+    connection: Any = Connection(ice_controlling=False)
+    Ports().share(connection)
+    await connection.gather_candidates()
+    assert {candidate.host for candidate in connection.local_candidates} == set(host_addresses())
+    await connection.close()
+
+
+@pytest.mark.parametrize("width", [1, 3])
+async def test_a_call_on_ports_that_were_chosen(width: int) -> None:
+    """The server's answers name them, though there be fewer than people; each hears the other."""
+    first = free_port() % 20_000 + 10_000  # below those that the system gives to others
+    numbers = range(first, first + width)
+    async for server in serve(Settings(translator="echo", media_ports=f"{numbers[0]}-{numbers[-1]}")):
+        room = await server.room()
+        async with (
+            joined(server.http, server.base, room, "Ana", "es") as ana,
+            joined(server.http, server.base, room, "Bob", "en") as bob,
+        ):
+            for person in (ana, bob):
+                found = re.findall(r"^a=candidate:\S+ 1 udp \d+ \S+ (\d+) typ host", person.joined["sdp"], re.MULTILINE)
+                assert found and {int(port) for port in found} <= set(numbers)
 
 
 def check(connection: Any, password: str) -> bytes:
