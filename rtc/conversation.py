@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from models.base import DialogueFrame, Pcm
 from rtc.conductor import Conductor
@@ -37,6 +38,13 @@ STEP_TIMES = 1500
 """Step durations remembered: two minutes."""
 
 
+class Seated(Protocol):
+    """Who sits in a seat."""
+
+    def hear(self, frame: DialogueFrame) -> None:
+        """What the voice says now. Never blocks."""
+
+
 class Stage:
     """The model and its seats. `run` it in a TaskGroup."""
 
@@ -44,7 +52,7 @@ class Stage:
         self.engine = engine
         dialogue = engine.dialogue
         self._conductor = Conductor(dialogue.seats, dialogue.frame_samples)
-        self._seats: dict[int, Conversation] = {}
+        self._seats: dict[int, Seated] = {}
         self._changed = asyncio.Event()
         self.step_seconds: deque[float] = deque(maxlen=STEP_TIMES)
         """The most recent ones, by the loop's clock: with the hop to the thread and back."""
@@ -64,7 +72,7 @@ class Stage:
             "steps_failed": self.engine.failed,
         }
 
-    def sit(self, conversation: "Conversation") -> int | None:
+    def sit(self, conversation: Seated) -> int | None:
         """Take a free seat, whose conversation begins with the next step. None if all are taken."""
         seat = self._conductor.join()
         if seat is not None:

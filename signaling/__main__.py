@@ -23,7 +23,7 @@ HELP: dict[str, str] = {
     "host": "address to listen on [HOST]",
     "port": "TCP port of pages and signaling, 0 for any free one [PORT]",
     "translator": "engine that understands, translates and speaks: " + ", ".join(sorted(TRANSLATORS)),
-    "recognizers": "utterances the embedded engine can hear at once, about 100 MB each",
+    "recognizers": "utterances the embedded engine can hear at once, and as many the partner, about 100 MB each",
     "seamless_model": "repository or directory with the weights of SeamlessM4T-v2, see dragoman fetch-models",
     "dialogue": "voice to talk with: " + ", ".join(sorted(DIALOGUES)),
     "moshi_model": "repository or directory with the weights of Moshi, see dragoman fetch-models",

@@ -19,10 +19,11 @@ from signaling.ice import port_range
 from signaling.ice_servers import IceServers
 from signaling.lobby import Lobby
 from signaling.parlour import Parlour
-from signaling.participant import Participant, people
+from signaling.participant import Participant, announce, public
 from signaling.protocol import Join, ProtocolError
 from signaling.settings import Settings
 from signaling.states import state_message, tell_progress
+from signaling.visit import Visit
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class House:
         self.draining = False
         self._sessions: dict[str, Participant] = {}  # by resume token
         self._tickers: dict[str, tuple[Ticker, asyncio.Task[None]]] = {}  # by room
+        self._visits: dict[str, Visit] = {}  # of the voice, by room
         self._entering: Counter[str] = Counter()  # people, by room
         self._tasks: asyncio.TaskGroup | None = None
         self._open = asyncio.Event()
@@ -91,8 +93,7 @@ class House:
         self.announce()
         for room in self.lobby:
             room.reassign()
-            for member in people(room):
-                member.routes_changed()
+            room.changed()
         await self.engine.broken.wait()
         self.announce()
 
@@ -131,7 +132,16 @@ class House:
         assert self._tasks is not None, "run comes before join"
         assert message.sdp is not None, "the parser wants an offer of who does not resume"
         ticker = self._ticker_of(room)
-        participant = Participant(room, self.engine, self.stats, self.settings, self.connect, ticker, message)
+        participant = Participant(
+            room,
+            self.engine,
+            self.stats,
+            self.settings,
+            self.connect,
+            ticker,
+            message,
+            None if self.parlour is None else self.parlour.engine,
+        )
         self._entering[room.id] += 1
         try:
             answer = await participant.connect(message.sdp)
@@ -144,14 +154,33 @@ class House:
             self._rest(room)
         participant.outbox.resume(None, participant.joined(answer))  # before the slots told while joining
         participant.send(self.state_message())
-        for member in people(room):
-            if member is not participant:
-                member.send({"type": "participant.joined", "participant": participant.public()})
-            member.routes_changed()
+        announce(room, {"type": "participant.joined", "participant": public(participant)}, but=participant)
+        room.changed()
         self._sessions[participant.resume_token] = participant
         self.stats.sessions["joined"] += 1
         self._tasks.create_task(self._live(participant))
         return participant
+
+    def invite(self, room: Room) -> None:
+        """Bring the voice that one can talk with into the room. Harmless if it is there. Raises ProtocolError."""
+        if self.parlour is None:
+            raise ProtocolError("no_dialogue", "There is nobody to invite: the server runs without a dialogue.")
+        if room.id in self._visits or not len(room):
+            return
+        assert self._tasks is not None, "run comes before somebody who invites"
+        ticker = self._ticker_of(room)
+        visit = Visit(room, self.parlour, self.engine, self.stats, self.settings, ticker, self._visited)
+        self._visits[room.id] = visit
+        self._tasks.create_task(visit.run())
+
+    def dismiss(self, room: Room) -> None:
+        """Ask the voice to leave the room. Harmless if it is not there."""
+        if (visit := self._visits.get(room.id)) is not None:
+            visit.end()
+
+    def _visited(self, room: Room) -> None:
+        self._visits.pop(room.id, None)
+        self._rest(room)
 
     def _ticker_of(self, room: Room) -> Ticker:
         """The room's timer, started on first use."""

@@ -13,7 +13,8 @@ class Settings:
     translator: str = "auto"
     """Name of the engine, see `signaling/engines.py`."""
     recognizers: int = 2
-    """Utterances the embedded engine can hear at once; each costs a process of about 100 MB."""
+    """Utterances the embedded engine can hear at once, and as many the embedded partner; each costs a process of about
+    100 MB."""
     seamless_model: str = "facebook/seamless-m4t-v2-large"
     """Repository of the hub, or a directory, with the weights of SeamlessM4T-v2."""
 

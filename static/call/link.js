@@ -182,7 +182,7 @@ export class Link {
   /** @param {Problem} problem @returns {boolean} whether trying again cannot help */
   #isFinal({ code }) {
     if (code === 'unknown_session') return this.#resume === null;
-    if (code === 'draining' || code === 'engine_failed') return !this.#wasConnected;
+    if (code === 'draining') return !this.#wasConnected;
     return code !== 'join_timeout' && code !== 'media_failed';
   }
 
