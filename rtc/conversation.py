@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from models.base import DialogueFrame, Pcm
 from rtc.conductor import Conductor
@@ -32,6 +33,13 @@ STEP_TIMES = 1500
 """Step durations remembered: two minutes."""
 
 
+class Sitter(Protocol):
+    """Who sits in a seat."""
+
+    def hear(self, frame: DialogueFrame) -> None:
+        """What the model says to them now. Never blocks."""
+
+
 class Stage:
     """The model and its seats. `run` it in a TaskGroup."""
 
@@ -39,7 +47,7 @@ class Stage:
         self.engine = engine
         dialogue = engine.dialogue
         self._conductor = Conductor(dialogue.seats, dialogue.frame_samples)
-        self._seats: dict[int, Conversation] = {}
+        self._seats: dict[int, Sitter] = {}
         self._changed = asyncio.Event()
         self.step_seconds: deque[float] = deque(maxlen=STEP_TIMES)
         """The most recent ones, by the loop's clock: with the hop to the thread and back."""
@@ -59,11 +67,11 @@ class Stage:
             "steps_failed": self.engine.failed,
         }
 
-    def sit(self, conversation: "Conversation") -> int | None:
+    def sit(self, sitter: Sitter) -> int | None:
         """Take a free seat, whose conversation begins with the next step. None if all are taken."""
         seat = self._conductor.join()
         if seat is not None:
-            self._seats[seat] = conversation
+            self._seats[seat] = sitter
             self._changed.set()
         return seat
 

@@ -15,8 +15,9 @@ from aiohttp import web
 from models.base import EngineError
 from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
+from rtc.streaming_translation import StreamingTranslator
 from signaling import fetch_models
-from signaling.engines import DIALOGUES, TRANSLATORS, build_dialogue, build_engine
+from signaling.engines import DIALOGUES, TRANSLATORS, build_dialogue, build_engine, build_streaming
 from signaling.server import create_app
 from signaling.settings import Settings
 
@@ -26,6 +27,8 @@ HELP: dict[str, str] = {
     "translator": "engine that understands, translates and speaks: " + ", ".join(sorted(TRANSLATORS)),
     "recognizers": "utterances the embedded engine can hear at once, about 100 MB each",
     "seamless_model": "repository or directory with the weights of SeamlessM4T-v2, see dragoman fetch-models",
+    "hibiki_model": "repository or directory with the weights of Hibiki, which interprets French into English",
+    "hibiki_seats": "people whom Hibiki interprets at once",
     "dialogue": "voice to talk with: " + ", ".join(sorted(DIALOGUES)),
     "moshi_model": "repository or directory with the weights of Moshi, see dragoman fetch-models",
     "moshi_seats": "people who talk with Moshi at once",
@@ -54,6 +57,9 @@ HELP: dict[str, str] = {
     "http_rate": "costly HTTP requests a second and address",
 }
 
+FLAGS = {"allow_origins": "allow-origin", "turn_urls": "turn-url", "hibiki_model": "hibiki"}
+"""Those that are not the setting's name."""
+
 EPILOG = """\
 Every option can be set in the environment too: --turn-secret as DRAGOMAN_TURN_SECRET (lists separated by commas); HOST
 and PORT go by those names. Media flow over UDP on ports that the system chooses.
@@ -69,9 +75,7 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="run the server", epilog=EPILOG)
     for field in fields(Settings):
-        flag = "--" + {"allow_origins": "allow-origin", "turn_urls": "turn-url"}.get(
-            field.name, field.name.replace("_", "-")
-        )
+        flag = "--" + FLAGS.get(field.name, field.name.replace("_", "-"))
         variable = field.name.upper() if field.name in ("host", "port") else "DRAGOMAN_" + field.name.upper()
         text = f"{HELP[field.name]} (default: {field.default or 'none'})"
         if isinstance(field.default, tuple):
@@ -103,13 +107,13 @@ def serve(settings: Settings) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
     logging.getLogger("aioice").setLevel(logging.WARNING)
     try:
-        engine, dialogue = build_engine(settings), build_dialogue(settings)
+        engine, dialogue, streaming = build_engine(settings), build_dialogue(settings), build_streaming(settings)
     except ValueError as error:
         print(f"dragoman: {error}", file=sys.stderr)
         return 2
     try:
         with asyncio.Runner(loop_factory=event_loop()) as runner:
-            runner.run(_serve(engine, dialogue, settings))
+            runner.run(_serve(engine, dialogue, streaming, settings))
     except OSError as error:
         print(f"dragoman: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return 1
@@ -125,12 +129,14 @@ def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(engine: Engine, dialogue: DialogueThread | None, settings: Settings) -> None:
+async def _serve(
+    engine: Engine, dialogue: DialogueThread | None, streaming: StreamingTranslator | None, settings: Settings
+) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt instead
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(create_app(engine, settings, dialogue), access_log=None, shutdown_timeout=5)
+    runner = web.AppRunner(create_app(engine, settings, dialogue, streaming), access_log=None, shutdown_timeout=5)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.host, settings.port).start()

@@ -7,6 +7,7 @@ from models import weights
 from models.base import EngineError, SpeechDetector, Translator
 from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
+from rtc.streaming_translation import StreamingTranslator
 from signaling.settings import Settings
 
 
@@ -101,7 +102,7 @@ DIALOGUES: dict[str, Callable[[Settings], DialogueThread | None]] = {
 }
 """By the name that `--dialogue` takes."""
 
-CHECKPOINTS = {"seamless": weights.SEAMLESS, "moshi": weights.MOSHI}
+CHECKPOINTS = {"seamless": weights.SEAMLESS, "moshi": weights.MOSHI, "hibiki": weights.HIBIKI}
 """What engines load that does not come with this package, by the engine's name."""
 
 
@@ -136,3 +137,16 @@ def build_dialogue(settings: Settings) -> DialogueThread | None:
         known = ", ".join(sorted(DIALOGUES))
         raise ValueError(f"There is no dialogue {settings.dialogue!r}; there are: {known}.") from None
     return make(settings)
+
+
+def build_streaming(settings: Settings) -> StreamingTranslator | None:
+    """Hibiki, not loaded yet, if the settings ask for it. Raises ValueError when it is not there, or is no Hibiki."""
+    if not settings.hibiki_model:
+        return None
+    from models.moshi import Moshi
+
+    try:
+        folder = weights.locate(settings.hibiki_model, checkpoint=weights.HIBIKI)
+        return StreamingTranslator(DialogueThread(Moshi(folder, settings.hibiki_seats)))
+    except EngineError as error:
+        raise ValueError(str(error)) from error

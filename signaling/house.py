@@ -9,6 +9,7 @@ from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
 from rtc.room import Room, RoomFull
 from rtc.stats import Stats
+from rtc.streaming_translation import StreamingTranslator
 from rtc.ticker import Ticker
 from signaling.ice import ice_servers
 from signaling.lobby import Lobby
@@ -24,9 +25,16 @@ log = logging.getLogger(__name__)
 class House:
     """`run` owns every participant; `join` lets one in."""
 
-    def __init__(self, engine: Engine, settings: Settings, dialogue: DialogueThread | None = None) -> None:
-        """Without a `dialogue` there is nobody to talk with."""
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        dialogue: DialogueThread | None = None,
+        streaming: StreamingTranslator | None = None,
+    ) -> None:
+        """Without a `dialogue` there is nobody to talk with; without `streaming`, all is translated in segments."""
         self.engine = engine
+        self.streaming = streaming
         self.settings = settings
         self.stats = Stats()
         self.lobby = Lobby(settings.max_rooms, settings.room_capacity, settings.room_ttl, self._has_voice)
@@ -54,6 +62,7 @@ class House:
             engine = self._tasks.create_task(self._keep_engine())
             if self.parlour is not None:
                 self.parlour.start(self._tasks)
+            streaming = self._tasks.create_task(self._keep_streaming())
             self._open.set()
             await self._close.wait()
             if self.parlour is not None:
@@ -63,7 +72,10 @@ class House:
             for _, task in self._tickers.values():
                 task.cancel()
             engine.cancel()
+            streaming.cancel()
         await self.engine.close()
+        if self.streaming is not None:
+            await self.streaming.engine.close()
         if self.parlour is not None:
             await self.parlour.close()
 
@@ -80,10 +92,19 @@ class House:
         self.announce()
         for room in self.lobby:
             room.reassign()
-            for member in people(room):
-                member.routes_changed()
+        self._routes_changed()
         await self.engine.broken.wait()
         self.announce()
+
+    async def _keep_streaming(self) -> None:
+        if self.streaming is not None:
+            await self.streaming.run(self._routes_changed)
+
+    def _routes_changed(self) -> None:
+        """An engine became ready, or broke."""
+        for room in self.lobby:
+            for member in people(room):
+                member.routes_changed()
 
     def announce(self) -> None:
         """Tell everybody what state we are in."""
@@ -120,7 +141,9 @@ class House:
         assert self._tasks is not None, "run comes before join"
         assert message.sdp is not None, "the parser wants an offer of who does not resume"
         ticker = self._ticker_of(room)
-        participant = Participant(room, self.engine, self.stats, self.settings, self.ice_servers, ticker, message)
+        participant = Participant(
+            room, self.engine, self.stats, self.settings, self.ice_servers, ticker, message, self.streaming
+        )
         self._entering[room.id] += 1
         try:
             answer = await participant.connect(message.sdp)

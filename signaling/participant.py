@@ -13,6 +13,7 @@ from rtc.rtp import Packet
 from rtc.slots import Mix
 from rtc.stats import Stats
 from rtc.stream import Outlet
+from rtc.streaming_translation import StreamingTranslator
 from rtc.ticker import Ticker
 from rtc.transcript import Entry
 from signaling.protocol import Join, ProtocolError, Update, dump_slots, error_message
@@ -35,6 +36,7 @@ class Participant(Session):
         ice_servers: Callable[[], list[dict[str, Any]]],
         ticker: Ticker,
         joining: Join,
+        streaming: StreamingTranslator | None = None,
     ) -> None:
         super().__init__(stats, settings, ice_servers, ticker, settings.max_slots)
         self.name = joining.name
@@ -45,7 +47,7 @@ class Participant(Session):
         self.last_spoke = 0.0
         self.room = room
         self._engine = engine
-        self._interpreter = Interpreter(room, self, engine, stats, ticker)
+        self._interpreter = Interpreter(room, self, engine, stats, ticker, streaming=streaming)
         self._chats: asyncio.Queue[Entry] = asyncio.Queue(MAX_CHATS)
         self._routes_changed = asyncio.Event()
 

@@ -17,6 +17,11 @@ class Settings:
     seamless_model: str = "facebook/seamless-m4t-v2-large"
     """Repository of the hub, or a directory, with the weights of SeamlessM4T-v2."""
 
+    hibiki_model: str = ""
+    """Repository of the hub, or a directory, with the weights of Hibiki; empty: French is translated in segments."""
+    hibiki_seats: int = 8
+    """French speakers whom Hibiki interprets at once."""
+
     dialogue: str = "auto"
     """Name of the voice that one can talk with, see `signaling/engines.py`."""
     moshi_model: str = ""

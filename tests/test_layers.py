@@ -115,6 +115,7 @@ def test_every_source_has_its_test() -> None:
         "rtc/readiness.py": "tests/rtc/test_engine_thread.py, tests/test_engine_states.py",
         "rtc/packetizer.py": "tests/rtc/test_playout.py, tests/rtc/test_talking.py",
         "rtc/reporting.py": "tests/test_room_call.py, tests/test_simultaneous.py",
+        "rtc/streaming_translation.py": "tests/test_streaming_translation.py",
         "rtc/voices.py": "tests/test_room_call.py, tests/test_simultaneous.py",
         "signaling/__main__.py": "tests/signaling/test_command_line.py",
         "signaling/api.py": "tests/test_room_call.py, tests/test_bad_input.py",
