@@ -144,8 +144,6 @@ class Interpreter:
                     tasks.create_task(self._stream.run())
         finally:
             self._voices.close()
-            if self._stream is not None:
-                self._stream.close()
             for segment in self._segments():
                 if segment.recognition is not None:
                     segment.recognition.cancel()

@@ -81,6 +81,7 @@ class StreamingTranslation:
         self._speaker = speaker
         self._ticker = ticker
         self._report = report
+        self._running = False
         self._seat: int | None = None
         self._stats = stats
         self._utterance = utterance
@@ -93,7 +94,8 @@ class StreamingTranslation:
 
     @property
     def _wanted(self) -> bool:
-        return self._speaker.source_language == SOURCE and bool(self._room.listeners(TARGET, self._speaker))
+        speaks = self._running and self._speaker.source_language == SOURCE
+        return speaks and bool(self._room.listeners(TARGET, self._speaker))
 
     def update(self) -> bool:
         """Take a seat, or give it back, as the room and the model are now. True if it was translating, and is not any
@@ -101,7 +103,7 @@ class StreamingTranslation:
         usable = self._wanted and self._translator.engine.state != "failed"
         if usable and self._seat is None:
             self._seat = self._translator.stage.sit(self)
-        return not usable and self.close()
+        return not usable and self._rise()
 
     def begin(self, pause: bool) -> None:
         """Translate from the next packet on, if that can be. `pause`: nothing is being said, nor waits to be."""
@@ -134,11 +136,17 @@ class StreamingTranslation:
             self.inbound.push(packet, now)
 
     async def run(self) -> None:
-        """Give the model its frames. Never returns."""
-        while True:
-            frame = await self.inbound.window(None)
-            if frame is not None and self.active and self._seat is not None:
-                self._translator.stage.push(self._seat, frame)
+        """Give the model its frames. Never returns. There is a seat only meanwhile: packets come before and after."""
+        self._running = True
+        try:
+            self.update()
+            while True:
+                frame = await self.inbound.window(None)
+                if frame is not None and self.active and self._seat is not None:
+                    self._translator.stage.push(self._seat, frame)
+        finally:
+            self._running = False
+            self.update()
 
     def hear(self, frame: DialogueFrame) -> None:
         """What the model says now. From the stage."""
@@ -161,8 +169,8 @@ class StreamingTranslation:
                 entry = Entry("stream", *ids, TARGET, event.text, event.start_ms, event.end_ms)
                 self._room.transcript.add(entry)
 
-    def close(self) -> bool:
-        """Give the seat back, at once. Idempotent. True if it was translating."""
+    def _rise(self) -> bool:
+        """Give the seat back, at once, if there is one. True if it was translating."""
         if self._seat is None:
             return False
         self._translator.stage.rise(self._seat)

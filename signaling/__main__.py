@@ -33,7 +33,7 @@ HELP: dict[str, str] = {
     "moshi_model": "repository or directory with the weights of Moshi, see dragoman fetch-models",
     "moshi_seats": "people who talk with Moshi at once",
     "moshi_context": "steps of 80 ms that Moshi remembers, 0 for all that it can",
-    "voice": "of Moshi: moshiko or moshika",
+    "voice": "voice of the dialogue: moshiko or moshika, or partner of the embedded one",
     "max_call": "seconds after which a conversation is ended, 0 for never",
     "max_waiting": "people in line for a conversation",
     "allow_origins": "web origin that may use the API besides our own; repeat for several, * for any",

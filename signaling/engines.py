@@ -1,6 +1,8 @@
 """The composition root: the one file that names engines."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from models import weights
@@ -53,6 +55,7 @@ MOSHI_VOICES = {"moshiko": "kyutai/moshiko-pytorch-bf16", "moshika": "kyutai/mos
 
 
 def _moshi(settings: Settings) -> DialogueThread:
+    _assert_voice(settings, MOSHI_VOICES)
     from models.moshi import Moshi
 
     try:
@@ -63,35 +66,44 @@ def _moshi(settings: Settings) -> DialogueThread:
 
 
 def _moshi_folder(settings: Settings) -> Path:
-    """Raises EngineError if the weights are not here, ValueError for a voice that Moshi has not."""
+    """Raises EngineError if the weights are not here."""
     folder = Path(settings.moshi_model).expanduser()
     if settings.moshi_model and folder.is_dir():
         return folder  # its config.json says what must be in it
-    voice = settings.voice or "moshiko"
-    if not settings.moshi_model and voice not in MOSHI_VOICES:
-        raise ValueError(f"Moshi has no voice {voice!r}; there are: {', '.join(MOSHI_VOICES)}.")
-    return weights.locate(settings.moshi_model or MOSHI_VOICES[voice], checkpoint=weights.MOSHI)
+    repository = settings.moshi_model or MOSHI_VOICES[settings.voice or "moshiko"]
+    return weights.locate(repository, checkpoint=weights.MOSHI)
+
+
+def _assert_voice(settings: Settings, voices: Iterable[str]) -> None:
+    """Raise ValueError unless the voice that was asked for, if one was, is among those of the dialogue."""
+    if settings.voice not in ("", *voices):
+        known = ", ".join(voices) or "none"
+        raise ValueError(f"--dialogue {settings.dialogue} has no voice {settings.voice!r}; there are: {known}.")
+
+
+PARTNER_VOICE = "partner"
 
 
 def _partner(settings: Settings) -> DialogueThread:
+    _assert_voice(settings, [PARTNER_VOICE])
     from models.partner import Partner
 
-    return DialogueThread(Partner(recognizers=settings.recognizers), "partner")
+    return DialogueThread(Partner(recognizers=settings.recognizers), PARTNER_VOICE)
 
 
 def _no_dialogue(settings: Settings) -> None:
-    return None
+    _assert_voice(settings, [])
 
 
 def _auto_dialogue(settings: Settings) -> DialogueThread:
-    """Moshi where its weights and a GPU are, else the embedded partner."""
-    if not weights.has_gpu():
-        return _partner(settings)
-    try:
-        _moshi_folder(settings)
-    except EngineError:
-        return _partner(settings)
-    return _moshi(settings)
+    """Moshi where its weights and a GPU are, else the embedded partner, which has a voice of its own whatever Moshi's
+    is to be."""
+    _assert_voice(settings, [*MOSHI_VOICES, PARTNER_VOICE])
+    if settings.voice != PARTNER_VOICE and weights.has_gpu():
+        with contextlib.suppress(EngineError):
+            _moshi_folder(settings)
+            return _moshi(settings)
+    return _partner(replace(settings, voice=""))
 
 
 DIALOGUES: dict[str, Callable[[Settings], DialogueThread | None]] = {

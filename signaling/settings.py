@@ -31,7 +31,7 @@ class Settings:
     moshi_context: int = 0
     """Steps of 80 ms that Moshi remembers of a conversation, 0: as many as it was trained with (3000)."""
     voice: str = ""
-    """Of Moshi: `moshiko` or `moshika`; empty: the first."""
+    """Of Moshi: `moshiko` or `moshika`, of the embedded dialogue `partner`; empty: the first. Another is refused."""
     max_call: float = 0.0
     """Seconds after which a conversation is ended, 0: never."""
     max_waiting: int = 32

@@ -143,17 +143,29 @@ async def test_without_a_seat_it_is_the_usual_way_until_one_is_free(server: Serv
             await ana.until(lambda: loudness(ana, fleur) > 0.5, "the segment")
             assert (await state(server))["segments_no_seat"] > 0
             await frank.send("session.leave")
-            await until(server, seats_taken=0)
             await over("original", ana, fleur)
             await ana.expect(
                 "speech.stopped", lambda m: (m["participant_id"], m["variant"]) == (fleur.id, "translation")
             )
             start, before = len(ana.messages), loudness(ana, fleur)
             fleur.microphone.say(speech())
-            await ana.expect("transcript.interim", streamed, start)
+            await ana.expect("transcript.interim", lambda m: streamed(m) and m["participant_id"] == fleur.id, start)
             await ana.until(lambda: loudness(ana, fleur) > before + 0.5, "the stream in the same slot")
             await over("original", ana, fleur, start)
             assert (await state(server))["segments_streamed"] > 0
+
+
+async def test_who_comes_and_goes_leaves_no_seat_taken(server: Server) -> None:
+    """Though packets go on coming until the connection is closed."""
+    room = await server.room()
+    async with joined(server.http, server.base, room, "Ana", "en") as ana:
+        for _ in range(3):
+            async with joined(server.http, server.base, room, "Fleur", "fr") as fleur:
+                await ana.expect("transcript.interim", lambda m, fleur=fleur: m["participant_id"] == fleur.id)  # type: ignore[misc]
+                await fleur.send("session.leave")
+                await ana.expect("participant.left", lambda m, fleur=fleur: m["participant"]["id"] == fleur.id)  # type: ignore[misc]
+                await until(server, seats_taken=0)
+        assert not any(one.streamed for one in server.house.lobby)
 
 
 async def test_when_the_model_breaks_the_segment_is_told_whole(server: Server) -> None:
