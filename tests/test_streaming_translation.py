@@ -155,6 +155,27 @@ async def test_without_a_seat_it_is_the_usual_way_until_one_is_free(server: Serv
             assert (await state(server))["segments_streamed"] > 0
 
 
+async def test_an_engine_that_does_not_understand_french_needs_none(server: Server) -> None:
+    """The stream is in a slot though the engine for segments has no way from French."""
+    translator = server.house.engine.translator
+    assert isinstance(translator, EchoTranslator)
+    translator.languages = [replace(one, speech_in=one.code != "fr") for one in translator.languages]
+    room = await server.room()
+    async with (
+        joined(server.http, server.base, room, "Ana", "en") as ana,
+        joined(server.http, server.base, room, "Pilar", "es") as pilar,
+        joined(server.http, server.base, room, "Fleur", "fr") as fleur,
+    ):
+        fleur.microphone.say(speech(2))
+        final = await ana.expect("transcript.final", streamed)
+        await ana.until(lambda: loudness(ana, fleur) > 1.5, "the stream")
+        assert pilar.ear(fleur.id, "translation") is None and not pilar.of("transcript.final")
+        lines = (await server.get(f"/v1/rooms/{room}/transcript?language=en")).json()
+        assert lines[0]["text"] == final["text"]
+        await ana.send("session.update", language="de")
+        await ana.until(lambda: ana.ear(fleur.id, "translation") is None, "no slot for what is not streamed any more")
+
+
 async def test_who_comes_and_goes_leaves_no_seat_taken(server: Server) -> None:
     """Though packets go on coming until the connection is closed."""
     room = await server.room()
