@@ -7,7 +7,7 @@ The whole product on loopback, with a voice that says what it hears one step (80
 - Delay: from mouth to ear, tone by tone, less those 80 ms, which are the voice's. What is left is the server's: a frame
   that has to be whole (80 ms), the jitter buffer, the step, what waits so that the voice does not stutter, packets.
 - Stall: the network holds what somebody says for 500 ms, then delivers all of it at once. Counted from that moment to
-  the first tone from which on the delay stays within 20 ms of what it was before. There is a tone a second, and the
+  the first tone from which on the delay is at most 20 ms more than it was before. There is a tone a second, and the
   stalls begin at different moments between two. The other direction is not here: what is late on its way to the
   listener waits in the browser's buffer, and nothing in the server is any later for it.
 - Coming and going: joins with media, 20 at a time; what is left when nobody is there any more, compared with the moment
@@ -86,18 +86,18 @@ async def delay(http: aiohttp.ClientSession, base: str, words: Talk) -> None:
     middle, p95 = median(before) * 1000, percentile(before, 0.95) * 1000
     record("added_delay_median_ms", middle, "ms")
     record("added_delay_p95_ms", p95, "ms")
-    times = [recovery(heard, end, median(before) + VOICE) for end in ended]
+    times = [recovery(heard, end) for end in ended]
     print("seconds from the end of each stall: " + ", ".join(f"{seconds:.2f}" for seconds in times))
     record("recovery_after_500ms_stall_s", median(times), "s")
     record("recovery_after_500ms_stall_max_s", max(times), "s")
 
 
-def recovery(heard: list[tuple[float, float]], end: float, usual: float) -> float:
-    """Seconds from `end` to the first tone of the following ones that came in time, as all after it did; infinite if
-    none."""
-    tones = [(at, late) for at, late in heard if end <= at < end + EVERY - 2 * STALL]
-    back = float("inf")
-    for at, late in reversed(tones):
+def recovery(heard: list[tuple[float, float]], end: float) -> float:
+    """Seconds from `end` to the first tone that came as it did in the seconds before the stall, and all after it too;
+    until the next stall if none."""
+    usual = median(late for at, late in heard if end - STALL - 4 < at < end - STALL)
+    back = EVERY - STALL
+    for at, late in reversed([(at, late) for at, late in heard if end <= at < end + back - STALL]):
         if late - usual > NEAR:
             break
         back = at - end
@@ -149,6 +149,7 @@ async def churn(http: aiohttp.ClientSession, base: str, pid: int, words: Talk, j
                 before = await nobody(http, base, pid)
         after = await nobody(http, base, pid)
         carrying.cancel()
+    print(f"{before.resident / 1e6:.1f} MB after {warm} joins, {after.resident / 1e6:.1f} MB after {last}")
     leaked, grown = after.things - before.things, (after.resident - before.resident) / 1e6
     record(f"leaked_after_{last}_joins", leaked, "things", "<= 0", leaked <= 0)
     record("conversation_memory_growth_mb", grown, "MB", "<= 5", grown <= 5)

@@ -5,6 +5,7 @@ python -m tests.bench.peers.talk --port 8080 --seats 20
 
 import argparse
 import asyncio
+import gc
 
 from aiohttp import web
 
@@ -17,7 +18,8 @@ from tests.parrot import Parrot
 
 
 async def tasks(request: web.Request) -> web.Response:
-    """`GET /tasks`: those of the event loop."""
+    """`GET /tasks`: those of the event loop, once garbage is collected."""
+    gc.collect()
     return web.json_response(len(asyncio.all_tasks()))
 
 
