@@ -9,16 +9,14 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from typing import Any
 
 from aiohttp import web
 
 from models.base import EngineError
-from rtc.dialogue_thread import DialogueThread
-from rtc.engine_thread import Engine
-from rtc.streaming_translation import StreamingTranslator
-from signaling import fetch_models
+from signaling import fetch_models, ice, turn_server
 from signaling.engines import DIALOGUES, TRANSLATORS, build_dialogue, build_engine, build_streaming
-from signaling.server import create_app
+from signaling.server import HOUSE, create_app
 from signaling.settings import Settings
 
 HELP: dict[str, str] = {
@@ -37,10 +35,20 @@ HELP: dict[str, str] = {
     "max_call": "seconds after which a conversation is ended, 0 for never",
     "max_waiting": "people in line for a conversation",
     "allow_origins": "web origin that may use the API besides our own; repeat for several, * for any",
+    "media_ports": "UDP ports for media, e.g. 40000-40999, one for each connection at least",
     "stun_url": "STUN server, e.g. stun:stun.example.org:3478",
-    "turn_urls": "TURN server, e.g. turn:turn.example.org:3478?transport=udp; repeat for several",
-    "turn_secret": "secret shared with the TURN server (coturn: static-auth-secret)",
-    "turn_ttl": "seconds for which TURN credentials live",
+    "turn": "start a TURN server (coturn) too; X is the public name or IPv4 address of this machine, found if left out",
+    "turn_port": "UDP and TCP port of that TURN server",
+    "turn_cert": "PEM file with a certificate for TURN over TLS",
+    "turn_key": "PEM file with the certificate's key",
+    "turn_tls_port": "TCP port for TURN over TLS",
+    "turn_urls": "another TURN server, e.g. turn:turn.example.org:3478?transport=udp; repeat for several",
+    "turn_secret": "secret shared with the TURN server (coturn: static-auth-secret); --turn makes one up",
+    "turn_ttl": "seconds for which TURN credentials hold",
+    "cloudflare_turn_key_id": "id of a TURN key of Cloudflare Realtime",
+    "cloudflare_turn_token": "API token of that key; better given in the environment",
+    "twilio_account_sid": "account of Twilio, for its TURN servers",
+    "twilio_auth_token": "auth token of that account; better given in the environment",
     "max_rooms": "rooms at once",
     "max_participants": "people in all rooms together",
     "room_capacity": "people in one room",
@@ -62,7 +70,7 @@ FLAGS = {"allow_origins": "allow-origin", "turn_urls": "turn-url", "hibiki_model
 
 EPILOG = """\
 Every option can be set in the environment too: --turn-secret as DRAGOMAN_TURN_SECRET (lists separated by commas); HOST
-and PORT go by those names. Media flow over UDP on ports that the system chooses.
+and PORT go by those names. Media flow over UDP on ports that the system chooses, unless --media-ports does.
 """
 
 
@@ -85,7 +93,8 @@ def parser() -> argparse.ArgumentParser:
         else:
             kind = type(field.default)
             default = os.environ.get(variable, field.default)
-            serve.add_argument(flag, dest=field.name, type=kind, default=default, metavar="X", help=text)
+            alone: dict[str, Any] = {"nargs": "?", "const": "auto"} if field.name == "turn" else {}
+            serve.add_argument(flag, dest=field.name, type=kind, default=default, metavar="X", help=text, **alone)
     commands.add_parser("doctor", help="say which parts of the embedded engine are there")
     fetch_models.add_to(commands)
     return root
@@ -107,17 +116,30 @@ def serve(settings: Settings) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
     logging.getLogger("aioice").setLevel(logging.WARNING)
     try:
-        engine, dialogue, streaming = build_engine(settings), build_dialogue(settings), build_streaming(settings)
+        app = application(settings)
     except ValueError as error:
         print(f"dragoman: {error}", file=sys.stderr)
         return 2
     try:
         with asyncio.Runner(loop_factory=event_loop()) as runner:
-            runner.run(_serve(engine, dialogue, streaming, settings))
+            runner.run(_serve(app, settings))
+    except turn_server.NotStarted as error:
+        print(f"dragoman: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"dragoman: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return 1
     return 0
+
+
+def application(settings: Settings) -> web.Application:
+    """What is served, and a TURN server if asked for. Raises ValueError for settings that cannot be."""
+    ice.check(settings)
+    settings, turn = turn_server.prepare(settings) if settings.turn else (settings, None)
+    app = create_app(build_engine(settings), settings, build_dialogue(settings), build_streaming(settings))
+    if turn is not None:
+        app.cleanup_ctx.insert(0, turn_server.beside(turn, app[HOUSE].ice.counters))
+    return app
 
 
 def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -129,14 +151,12 @@ def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(
-    engine: Engine, dialogue: DialogueThread | None, streaming: StreamingTranslator | None, settings: Settings
-) -> None:
+async def _serve(app: web.Application, settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt instead
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(create_app(engine, settings, dialogue, streaming), access_log=None, shutdown_timeout=5)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.host, settings.port).start()

@@ -7,11 +7,13 @@ from typing import Any
 
 from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
+from rtc.media_ports import bind_within
 from rtc.room import Room, RoomFull
 from rtc.stats import Stats
 from rtc.streaming_translation import StreamingTranslator
 from rtc.ticker import Ticker
-from signaling.ice import ice_servers
+from signaling.ice import IceServer, port_range
+from signaling.ice_servers import IceServers
 from signaling.lobby import Lobby
 from signaling.parlour import Parlour
 from signaling.participant import Participant, people
@@ -38,6 +40,7 @@ class House:
         self.settings = settings
         self.stats = Stats()
         self.lobby = Lobby(settings.max_rooms, settings.room_capacity, settings.room_ttl, self._has_voice)
+        self.ice = IceServers(settings)
         self.parlour = None if dialogue is None else Parlour(dialogue, settings, self.stats, self.ice_servers)
         self.draining = False
         self._sessions: dict[str, Participant] = {}  # by resume token
@@ -58,11 +61,15 @@ class House:
 
     async def run(self) -> None:
         """Owns all tasks; returns after `close`."""
+        if self.settings.media_ports:
+            bind_within(asyncio.get_running_loop(), port_range(self.settings.media_ports))
         async with asyncio.TaskGroup() as self._tasks:
             engine = self._tasks.create_task(self._keep_engine())
+            ice = self._tasks.create_task(self.ice.run())
             if self.parlour is not None:
                 self.parlour.start(self._tasks)
             streaming = self._tasks.create_task(self._keep_streaming())
+            await self.ice.opened()
             self._open.set()
             await self._close.wait()
             if self.parlour is not None:
@@ -73,6 +80,7 @@ class House:
                 task.cancel()
             engine.cancel()
             streaming.cancel()
+            ice.cancel()
         await self.engine.close()
         if self.streaming is not None:
             await self.streaming.engine.close()
@@ -198,9 +206,9 @@ class House:
             self._sessions.pop(participant.resume_token, None)
             self._rest(participant.room)
 
-    def ice_servers(self) -> list[dict[str, Any]]:
-        """With credentials made now."""
-        return ice_servers(self.settings)
+    def ice_servers(self) -> list[IceServer]:
+        """For our own media connections."""
+        return self.ice.for_server()
 
     def _has_voice(self, source: str, target: str) -> bool:
         translator = self.engine.translator
