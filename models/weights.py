@@ -30,6 +30,8 @@ class Checkpoint:
     """The extra of this package that brings the libraries for it."""
     command: str
     """What fetches it."""
+    option: str
+    """What goes between that and the name of another repository."""
     licence: str
     """A sentence."""
     size: int
@@ -55,6 +57,7 @@ SEAMLESS = Checkpoint(
     name="SeamlessM4T v2 (large)",
     extra="seamless",
     command="dragoman fetch-models --translator seamless",
+    option="--seamless-model ",
     licence="CC BY-NC 4.0: for non-commercial use only. https://creativecommons.org/licenses/by-nc/4.0/",
     size=9_300_000_000,
     revisions={"facebook/seamless-m4t-v2-large": "5f8cc790b19fc3f67a61c105133b20b34e3dcb76"},
@@ -73,6 +76,7 @@ MOSHI = Checkpoint(
     name="Moshi",
     extra="moshi",
     command="dragoman fetch-models --dialogue moshi",
+    option="--moshi-model ",
     licence="CC BY 4.0: free for any use that names its makers, Kyutai. https://creativecommons.org/licenses/by/4.0/",
     size=15_800_000_000,
     revisions={
@@ -82,6 +86,20 @@ MOSHI = Checkpoint(
     wanted=("config.json", "*.safetensors", "tokenizer_spm_32k_3.model"),
     needed=(("tokenizer_spm_32k_3.model",),),  # config.json is not in all of them; then it is the usual 7B model
     weights=("model.safetensors", "tokenizer-e351c8d8-checkpoint125.safetensors"),
+)
+
+HIBIKI = Checkpoint(
+    name="Hibiki",
+    extra="moshi",
+    command="dragoman fetch-models --hibiki",
+    option="",
+    licence="CC BY 4.0: free for any use that names its makers, Kyutai. https://creativecommons.org/licenses/by/4.0/",
+    size=3_900_000_000,  # 1.7 B parameters in bf16, and Mimi
+    revisions={"kyutai/hibiki-1b-pytorch-bf16": "main", "kyutai/hibiki-2b-pytorch-bf16": "main"},  # commits not known
+    wanted=("config.json", "*.safetensors", "*.model"),
+    needed=(("config.json",),),  # it names the others, and moshi_checkpoint.read looks for them
+    weights=(),
+    model_type="hibiki",
 )
 
 
@@ -219,7 +237,7 @@ def _revision(model: str, revision: str | None, checkpoint: Checkpoint) -> str:
 
 
 def _command(model: str, checkpoint: Checkpoint) -> str:
-    return checkpoint.command + ("" if model == checkpoint.repository else f" --{checkpoint.extra}-model {model}")
+    return checkpoint.command + ("" if model == checkpoint.repository else f" {checkpoint.option}{model}")
 
 
 # The hub

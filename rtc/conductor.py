@@ -7,9 +7,9 @@ So one bad network delays nobody, and a voice goes on talking to somebody who is
 A conversation stays in the present: a seat's frames wait in a short queue, the oldest of which goes when it is full,
 and what has waited for seconds without being needed (it came in a burst, after a stall) goes as well.
 
-There are as many steps as time has passed, give or take the length of that queue: a client that sends faster than real
-time cannot drive the voices of the others. This is the generic cell rate algorithm (ITU-T I.371), and `_earliest` its
-theoretical arrival time.
+There are as many steps as time has passed, give or take the length of that queue and HASTE: a client that sends faster
+than real time cannot drive the voices of the others. This is the generic cell rate algorithm (ITU-T I.371), and
+`_earliest` its theoretical arrival time.
 """
 
 from collections import deque
@@ -33,6 +33,10 @@ next would come just after others had made the step."""
 
 DEPTH = 3
 """Frames of one seat that wait at most, and steps that may be made up for after the model has stood still."""
+
+HASTE = 0.05
+"""By this much may steps follow each other faster than frames are long. After a stall, steps made of silence have used
+up all that may be made up for; at the very pace of the frames, each would wait for ever for its step to be allowed."""
 
 WINDOW = 25
 """Steps (2 s) of a seat in which a frame that always waits is found not to be needed."""
@@ -118,6 +122,7 @@ class Conductor:
         if len(state.waiting) > DEPTH:
             state.waiting.popleft()
             self.dropped += 1
+            state.spare, state.steps = DEPTH, 0  # a burst: what came before it says nothing of what is needed now
 
     @property
     def due(self) -> float | None:
@@ -136,7 +141,7 @@ class Conductor:
         # Speech sets the pace. Without it the beat is kept, however late a timer calls: voices go on at their speed.
         behind = now - DEPTH * PERIOD
         self._last = now if self._all_here() or self._last == -inf else max(self._last + PERIOD, behind)
-        self._earliest = max(self._earliest, behind) + PERIOD
+        self._earliest = max(self._earliest, behind) + PERIOD * (1 - HASTE)
         frames = {seat: self._next(state) for seat, state in self._seats.items()}
         resets, self._resets = tuple(sorted(self._resets)), set()
         self.steps += 1

@@ -72,11 +72,11 @@ class Stage:
             "steps_failed": self.engine.failed,
         }
 
-    def sit(self, conversation: Seated) -> int | None:
+    def sit(self, sitter: Seated) -> int | None:
         """Take a free seat, whose conversation begins with the next step. None if all are taken."""
         seat = self._conductor.join()
         if seat is not None:
-            self._seats[seat] = conversation
+            self._seats[seat] = sitter
             self._changed.set()
         return seat
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.base import SPEECH_RATE, VAD_WINDOW, EngineBroken, EngineBusy, EngineError, Pcm
+from models.base import SPEECH_RATE, VAD_WINDOW, EngineBroken, EngineBusy, EngineError, Pcm, Transcript
 from rtc.engine_thread import Engine
 from rtc.events import EngineTrouble
 from rtc.inbound import Inbound
@@ -26,6 +26,7 @@ from rtc.segmenter import Cut, Segmenter, SegmenterSettings
 from rtc.slots import StreamKey
 from rtc.stats import Stats
 from rtc.stream import Stream
+from rtc.streaming_translation import OWED, TARGET, StreamingTranslation, StreamingTranslator
 from rtc.telling import Teller
 from rtc.ticker import Ticker
 
@@ -55,6 +56,7 @@ class Interpreter:
         stats: Stats,
         ticker: Ticker,
         settings: SegmenterSettings | None = None,
+        streaming: StreamingTranslator | None = None,
     ) -> None:
         self._room = room
         self._speaker = speaker
@@ -69,6 +71,11 @@ class Interpreter:
         self._segment: Segment | None = None
         self._utterance_id = ""
         self._cut: deque[Segment] = deque()  # the first is being told
+        self._stream: StreamingTranslation | None = None
+        if streaming is not None:
+            self._stream = StreamingTranslation(streaming, room, speaker, stats, ticker, self._report, self._turn)
+        self._streamed: deque[Segment] = deque(maxlen=MAX_SEGMENTS)  # told, but in TARGET by the stream
+        self._owed: deque[Segment] = deque()  # told, and to be told in TARGET, since the stream has ended
         self._work = asyncio.Event()  # for _interpret
         self._gate = LevelGate()
         self._heard = False  # the last packet was
@@ -83,10 +90,12 @@ class Interpreter:
         now = time.monotonic()
         heard = not self.muted and self._gate.hears(packet.level, now)
         if heard:
+            if self._stream is not None and not self._stream.active:
+                self._stream.begin(self._all_is_said)
             while self._quiet:  # weak consonants lie before the first loud packet
-                self.inbound.push(*self._quiet.popleft())
+                self._decode(*self._quiet.popleft())
             self._original.send(packet, now)
-            self.inbound.push(packet, now)
+            self._decode(packet, now)
         elif self._heard:
             if packet.payload:
                 self._original.send(replace(packet, payload=silence_after(packet.payload)), now)
@@ -94,6 +103,17 @@ class Interpreter:
         elif not self.muted:  # nothing is decoded or sent for a quiet microphone
             self._quiet.append((packet, now))
         self._heard = heard
+
+    def _decode(self, packet: Packet, now: float) -> None:
+        self.inbound.push(packet, now)
+        if self._stream is not None:
+            self._stream.push(packet, now)
+
+    @property
+    def _all_is_said(self) -> bool:
+        """By the speaker, and in TARGET."""
+        unsaid = self._segmenter.in_utterance or self._segments() or self._owed
+        return not unsaid and self._teller.voices.is_idle(TARGET)
 
     def mute(self, muted: bool) -> None:
         """Muted, nothing of the microphone goes anywhere; what was said before is still interpreted."""
@@ -106,6 +126,8 @@ class Interpreter:
         self._quiet.clear()
         self._original.gap()
         self.inbound.gap()
+        if self._stream is not None:
+            self._stream.inbound.gap()
 
     @property
     def _original(self) -> Stream:
@@ -118,6 +140,8 @@ class Interpreter:
                 tasks.create_task(self._listen())
                 tasks.create_task(self._interpret())
                 tasks.create_task(self._teller.prepare())
+                if self._stream is not None:
+                    tasks.create_task(self._stream.run())
         finally:
             self._teller.voices.close()
             for segment in self._segments():
@@ -125,11 +149,26 @@ class Interpreter:
                     segment.recognition.cancel()
 
     def languages_changed(self) -> None:
-        """Somebody came, went or listens in another language: what nobody wants any more is not computed."""
+        """Somebody came, went or listens in another language: what nobody wants any more is not computed. Or the model
+        that streams became ready, or broke."""
         self._teller.languages_changed()
+        if self._stream is not None and self._stream.update():
+            self._take_over()
         for segment in self._segments():
             if segment.recognition is not None:
-                segment.recognition.want(self._teller.targets(segment.language))
+                segment.recognition.want(self._targets(segment))
+
+    def _turn(self) -> str:
+        return self._utterance_id or new_id("utt")
+
+    def _take_over(self) -> None:
+        """The stream ended: what it can not have said whole is told from its beginning."""
+        now = asyncio.get_running_loop().time()
+        self._owed.extend(segment for segment in self._streamed if now - segment.ended_at < OWED)
+        self._streamed.clear()
+        if self._segment is not None:
+            self._segment.streamed = ""
+        self._work.set()
 
     def _segments(self) -> list[Segment]:
         """All that are not over."""
@@ -183,6 +222,8 @@ class Interpreter:
         start_ms = self._room.milliseconds(started_at)
         held = list(self._before)
         self._segment = Segment(new_id("seg"), self._utterance_id, language, started_at, start_ms, held=held)
+        if self._stream is not None:
+            self._segment.streamed = self._stream.claim()
         self._try_to_hear(self._segment)
 
     def _try_to_hear(self, segment: Segment) -> None:
@@ -197,7 +238,7 @@ class Interpreter:
             self._engine.give_up(error)
             return
         segment.recognition = recognition
-        recognition.want(self._teller.targets(segment.language))
+        recognition.want(self._targets(segment))
         if segment.held:
             recognition.push(np.concatenate(segment.held))
             segment.held.clear()
@@ -238,9 +279,12 @@ class Interpreter:
         while True:
             await self._work.wait()
             self._work.clear()
-            while self._cut:
-                await self._finish(self._cut[0])
-                self._cut.popleft()
+            while self._cut or self._owed:
+                while self._owed:
+                    await self._tell_from_text(self._owed.popleft())
+                if self._cut:
+                    await self._finish(self._cut[0])
+                    self._pass_on(self._cut.popleft())
             if self._segment is not None:
                 await self._look_ahead(self._segment)
 
@@ -280,6 +324,24 @@ class Interpreter:
         finally:
             segment.recognition.cancel()
 
+    def _pass_on(self, segment: Segment) -> None:
+        """The segment has been told, but for what the stream says of it, or owes if it has ended meanwhile."""
+        if segment.streamed and self._stream is not None:
+            (self._streamed if self._stream.active else self._owed).append(segment)
+
+    async def _tell_from_text(self, segment: Segment) -> None:
+        """Tell what the stream owed, from the words that the engine understood."""
+        entry, taken_at = segment.entry, asyncio.get_running_loop().time()
+        if entry is None or not entry.text or not self._room.listeners(TARGET, self._speaker):
+            return
+        entry.streamed = ""
+        try:
+            words = Transcript(entry.text, segment.language)
+            renderings = self._engine.translator.render(words, [TARGET], speech=True)
+            await self._teller.tell(segment, renderings, segment.cut_at or segment.ended_at, taken_at)
+        except EngineError as error:
+            self._lost(segment, "engine_failed", str(error))
+
     async def _wait_for_recogniser(self, segment: Segment) -> None:
         """If all recognisers were busy while the segment was spoken, one may become free in a moment."""
         for _ in range(round(BUSY_PATIENCE / BUSY_INTERVAL)):
@@ -287,6 +349,9 @@ class Interpreter:
             if segment.recognition is not None or self._engine.state == "failed":
                 return
             await asyncio.sleep(BUSY_INTERVAL)  # an engine has no way to call back: it knows no event loop
+
+    def _targets(self, segment: Segment) -> list[str]:
+        return [target for target in self._teller.targets(segment.language) if target != segment.streamed]
 
     def _lost(self, segment: Segment, code: str, message: str) -> None:
         self._stats.segments_dropped += 1

@@ -106,6 +106,11 @@ class Playout(Generic[T]):
         """Seconds waiting. May be asked from any thread."""
         return self._waiting / self.rate
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is said, nor waits to be."""
+        return not self._phrases and not self._speaking
+
     def say(self, tag: T, pcm: Int16, now: float, segment: str = "") -> int:
         """Queue a phrase, at least one sample of it; the stream's timestamp at which it will begin (48 kHz ticks) is
         returned. A phrase of the same `segment` as the one before goes on where that ends."""

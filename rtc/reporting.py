@@ -49,6 +49,8 @@ class Segment:
     """Its place in the transcript, once anything of it is final."""
     abandoned: bool = False
     """Nothing more of it is told."""
+    streamed: str = ""
+    """A language in which it is told by rtc.streaming_translation."""
     speech: float = 0.0
     """Seconds of it that were speech."""
     end_ms: int = 0
@@ -145,6 +147,7 @@ class Reporter:
                 "",
                 segment.start_ms,
                 segment.end_ms,
+                streamed=segment.streamed,
             )
             self._room.transcript.add(segment.entry)
         if language == segment.language:

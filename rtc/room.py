@@ -67,6 +67,8 @@ class Room:
         self.opened_at = now
         self.empty_since: float | None = now
         self.transcript = TranscriptLog()
+        self.streamed: set[tuple[str, str]] = set()
+        """(member id, language): has a voice in that language whatever `has_voice` says."""
         self._has_voice = has_voice
         self._members: dict[str, Member] = {}
         self._streams: dict[StreamKey, Stream] = {}
@@ -168,7 +170,8 @@ class Room:
 
     def _speaker(self, member: Member, language: str) -> Speaker:
         speaks = member.source_language
-        return Speaker(member.id, speaks, member.last_spoke, self._has_voice(speaks, language))
+        translatable = self._has_voice(speaks, language) or (member.id, language) in self.streamed
+        return Speaker(member.id, speaks, member.last_spoke, translatable)
 
     def reconnect(self, member: Member, slots: dict[str, Outlet]) -> None:
         """The member's media connection is about to be replaced: `slots` are the old ones."""

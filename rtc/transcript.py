@@ -13,7 +13,8 @@ MAX_ENTRIES = 5_000
 class Entry:
     """One segment of speech, or one chat message."""
 
-    kind: Literal["speech", "chat"]
+    kind: Literal["speech", "chat", "stream"]
+    """`stream`: words of a translation that goes on while its speaker does, and knows no segments; in its language."""
     segment_id: str
     utterance_id: str
     participant_id: str
@@ -25,11 +26,17 @@ class Entry:
     end_ms: int
     translations: dict[str, str] = field(default_factory=dict)
     """Language → text, as far as anybody needed it."""
+    streamed: str = ""
+    """A language in which entries of kind `stream` say what this one says."""
 
     @property
     def words(self) -> tuple[str, str]:
         """(language, text) as it was said; in the first translation, where the engine cannot write what it hears."""
         return (self.language, self.text) if self.text else next(iter(self.translations.items()), (self.language, ""))
+
+    def belongs_in(self, language: str | None) -> bool:
+        """It is part of the transcript in a language; in what was said, as it was said, for None."""
+        return language == self.language if self.kind == "stream" else not self.streamed or language != self.streamed
 
     def in_language(self, language: str) -> str | None:
         """The words in a language, None if they were not translated into it."""

@@ -57,6 +57,10 @@ class Voices:
         self._ticker.play(self._tick)
         return timestamp
 
+    def is_idle(self, language: str) -> bool:
+        """Nothing is said in it, nor waits to be."""
+        return language not in self._playouts or self._playouts[language].idle
+
     def close(self) -> None:
         """Say nothing more."""
         self._ticker.silence(self._tick)

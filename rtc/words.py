@@ -4,6 +4,8 @@ A piece is a word or part of one; a new word begins with a space. A sentence end
 another word or a short pause follows, or in a longer pause.
 """
 
+from collections.abc import Callable
+
 from rtc.events import TranscriptFinal, TranscriptInterim
 from rtc.room import new_id
 
@@ -26,8 +28,18 @@ LANGUAGE = "en"
 class Words:
     """`add` the pieces, one a frame, the empty ones too: pauses are made of those."""
 
-    def __init__(self, participant_id: str) -> None:
+    def __init__(
+        self,
+        participant_id: str,
+        language: str = LANGUAGE,
+        source_language: str = LANGUAGE,
+        turn: Callable[[], str] | None = None,
+    ) -> None:
+        """`source_language`: what is translated, if that is another one. `turn`: id of the turn in which a sentence
+        begins, if turns are not to be told by pauses."""
         self._participant_id = participant_id
+        self._language, self._source_language = language, source_language
+        self._turn = turn
         self._utterance_id = ""
         self._segment_id = ""
         self._text = ""
@@ -48,7 +60,7 @@ class Words:
         if begins and (self._text.endswith(MARKS) or len(self._text) > MAX_LENGTH):
             told += self.flush()
         if not self._text:
-            self._utterance_id = self._utterance_id or new_id("utt")
+            self._utterance_id = self._turn() if self._turn else self._utterance_id or new_id("utt")
             self._segment_id, self._start_ms, self._revision = new_id("seg"), now_ms, 0
         self._text += piece
         self._end_ms = now_ms
@@ -66,7 +78,8 @@ class Words:
     def _fields(self) -> tuple[str, str, str, str, str, bool, str, int, int]:
         text = self._text.strip()
         ids = (self._segment_id, self._utterance_id, self._participant_id)
-        return (*ids, LANGUAGE, LANGUAGE, False, text, self._start_ms, self._end_ms)
+        languages = (self._language, self._source_language, self._language != self._source_language)
+        return (*ids, *languages, text, self._start_ms, self._end_ms)
 
 
 def whole(participant_id: str, text: str, now_ms: int) -> TranscriptFinal:

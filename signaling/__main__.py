@@ -15,7 +15,7 @@ from aiohttp import web
 
 from models.base import EngineError
 from signaling import fetch_models, ice, turn_server
-from signaling.engines import DIALOGUES, TRANSLATORS, build_dialogue, build_engine
+from signaling.engines import DIALOGUES, TRANSLATORS, build_dialogue, build_engine, build_streaming
 from signaling.server import HOUSE, create_app
 from signaling.settings import Settings
 
@@ -25,11 +25,13 @@ HELP: dict[str, str] = {
     "translator": "engine that understands, translates and speaks: " + ", ".join(sorted(TRANSLATORS)),
     "recognizers": "utterances the embedded engine can hear at once, and as many the partner, about 100 MB each",
     "seamless_model": "repository or directory with the weights of SeamlessM4T-v2, see dragoman fetch-models",
+    "hibiki_model": "repository or directory with the weights of Hibiki, which interprets French into English",
+    "hibiki_seats": "people whom Hibiki interprets at once",
     "dialogue": "voice to talk with: " + ", ".join(sorted(DIALOGUES)),
     "moshi_model": "repository or directory with the weights of Moshi, see dragoman fetch-models",
     "moshi_seats": "people who talk with Moshi at once",
     "moshi_context": "steps of 80 ms that Moshi remembers, 0 for all that it can",
-    "voice": "of Moshi: moshiko or moshika",
+    "voice": "voice of the dialogue: moshiko or moshika, or partner of the embedded one",
     "max_call": "seconds after which a conversation is ended, 0 for never",
     "max_waiting": "people in line for a conversation",
     "api_key": "key that OpenAI's Realtime API asks for here; none: it is open to all",
@@ -64,6 +66,9 @@ HELP: dict[str, str] = {
     "http_rate": "costly HTTP requests a second and address",
 }
 
+FLAGS = {"allow_origins": "allow-origin", "turn_urls": "turn-url", "hibiki_model": "hibiki"}
+"""Those that are not the setting's name."""
+
 EPILOG = """\
 Every option can be set in the environment too: --turn-secret as DRAGOMAN_TURN_SECRET (lists separated by commas); HOST
 and PORT go by those names. Media flow over UDP on ports that the system chooses, unless --media-ports does.
@@ -79,9 +84,7 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="run the server", epilog=EPILOG)
     for field in fields(Settings):
-        flag = "--" + {"allow_origins": "allow-origin", "turn_urls": "turn-url"}.get(
-            field.name, field.name.replace("_", "-")
-        )
+        flag = "--" + FLAGS.get(field.name, field.name.replace("_", "-"))
         variable = field.name.upper() if field.name in ("host", "port") else "DRAGOMAN_" + field.name.upper()
         text = f"{HELP[field.name]} (default: {field.default or 'none'})"
         if isinstance(field.default, tuple):
@@ -134,7 +137,7 @@ def application(settings: Settings) -> web.Application:
     """What is served, and a TURN server if asked for. Raises ValueError for settings that cannot be."""
     ice.check(settings)
     settings, turn = turn_server.prepare(settings) if settings.turn else (settings, None)
-    app = create_app(build_engine(settings), settings, build_dialogue(settings))
+    app = create_app(build_engine(settings), settings, build_dialogue(settings), build_streaming(settings))
     if turn is not None:
         app.cleanup_ctx.insert(0, turn_server.beside(turn, app[HOUSE].ice.counters))
     return app

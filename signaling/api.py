@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,8 @@ class Api:
         form = request.query.get("format", "json")
         if form not in ("json", "txt", "vtt"):
             raise Problem(400, "bad_format", "format is json, txt or vtt.")
-        lines = [(entry, *await self._words(entry, language)) for entry in list(room.transcript)]
+        entries = [entry for entry in room.transcript if entry.belongs_in(language)]
+        lines = [(entry, *await self._words(entry, language)) for entry in entries]
         lines = [line for line in lines if line[-1]]
         if form == "json":
             return web.json_response([_line(*line) for line in lines])
@@ -172,13 +173,14 @@ class Api:
                 self._audio.popitem(last=False)
         return web.Response(body=self._audio[key], content_type="audio/ogg", headers={"Cache-Control": "private"})
 
-    async def _spoken(self, entries: Iterable[Entry], language: str) -> bytes:
+    async def _spoken(self, entries: Sequence[Entry], language: str) -> bytes:
         engine = self._house.engine
         self._ready()
         known = {one.code: one for one in engine.translator.languages}
         if not known[language].speech_out:
             raise Problem(422, "no_voice", f"The engine in use has no voice for {known[language].english}.")
-        words = [await self._words(entry, language) for entry in entries]
+        chosen = [entry for entry in entries if entry.belongs_in(language)] or entries
+        words = [await self._words(entry, language) for entry in chosen]
         if any(found != language for found, _ in words):
             raise Problem(422, "no_translation", f"That cannot be translated into {known[language].english}.")
         text = " ".join(text for _, text in words)
@@ -319,7 +321,7 @@ def _room(room: Room) -> dict[str, Any]:
 
 def _line(entry: Entry, language: str, text: str) -> dict[str, Any]:
     return {
-        "kind": entry.kind,
+        "kind": "chat" if entry.kind == "chat" else "speech",
         "segment_id": entry.segment_id,
         "utterance_id": entry.utterance_id,
         "participant_id": entry.participant_id,

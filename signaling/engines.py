@@ -1,12 +1,15 @@
 """The composition root: the one file that names engines."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from models import weights
 from models.base import EngineError, SpeechDetector, Translator
 from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
+from rtc.streaming_translation import StreamingTranslator
 from signaling.settings import Settings
 
 
@@ -52,6 +55,7 @@ MOSHI_VOICES = {"moshiko": "kyutai/moshiko-pytorch-bf16", "moshika": "kyutai/mos
 
 
 def _moshi(settings: Settings) -> DialogueThread:
+    _assert_voice(settings, MOSHI_VOICES)
     from models.moshi import Moshi
 
     try:
@@ -62,35 +66,44 @@ def _moshi(settings: Settings) -> DialogueThread:
 
 
 def _moshi_folder(settings: Settings) -> Path:
-    """Raises EngineError if the weights are not here, ValueError for a voice that Moshi has not."""
+    """Raises EngineError if the weights are not here."""
     folder = Path(settings.moshi_model).expanduser()
     if settings.moshi_model and folder.is_dir():
         return folder  # its config.json says what must be in it
-    voice = settings.voice or "moshiko"
-    if not settings.moshi_model and voice not in MOSHI_VOICES:
-        raise ValueError(f"Moshi has no voice {voice!r}; there are: {', '.join(MOSHI_VOICES)}.")
-    return weights.locate(settings.moshi_model or MOSHI_VOICES[voice], checkpoint=weights.MOSHI)
+    repository = settings.moshi_model or MOSHI_VOICES[settings.voice or "moshiko"]
+    return weights.locate(repository, checkpoint=weights.MOSHI)
+
+
+def _assert_voice(settings: Settings, voices: Iterable[str]) -> None:
+    """Raise ValueError unless the voice that was asked for, if one was, is among those of the dialogue."""
+    if settings.voice not in ("", *voices):
+        known = ", ".join(voices) or "none"
+        raise ValueError(f"--dialogue {settings.dialogue} has no voice {settings.voice!r}; there are: {known}.")
+
+
+PARTNER_VOICE = "partner"
 
 
 def _partner(settings: Settings) -> DialogueThread:
+    _assert_voice(settings, [PARTNER_VOICE])
     from models.partner import Partner
 
-    return DialogueThread(Partner(recognizers=settings.recognizers), "partner")
+    return DialogueThread(Partner(recognizers=settings.recognizers), PARTNER_VOICE)
 
 
 def _no_dialogue(settings: Settings) -> None:
-    return None
+    _assert_voice(settings, [])
 
 
 def _auto_dialogue(settings: Settings) -> DialogueThread:
-    """Moshi where its weights and a GPU are, else the embedded partner."""
-    if not weights.has_gpu():
-        return _partner(settings)
-    try:
-        _moshi_folder(settings)
-    except EngineError:
-        return _partner(settings)
-    return _moshi(settings)
+    """Moshi where its weights and a GPU are, else the embedded partner, which has a voice of its own whatever Moshi's
+    is to be."""
+    _assert_voice(settings, [*MOSHI_VOICES, PARTNER_VOICE])
+    if settings.voice != PARTNER_VOICE and weights.has_gpu():
+        with contextlib.suppress(EngineError):
+            _moshi_folder(settings)
+            return _moshi(settings)
+    return _partner(replace(settings, voice=""))
 
 
 DIALOGUES: dict[str, Callable[[Settings], DialogueThread | None]] = {
@@ -101,7 +114,7 @@ DIALOGUES: dict[str, Callable[[Settings], DialogueThread | None]] = {
 }
 """By the name that `--dialogue` takes."""
 
-CHECKPOINTS = {"seamless": weights.SEAMLESS, "moshi": weights.MOSHI}
+CHECKPOINTS = {"seamless": weights.SEAMLESS, "moshi": weights.MOSHI, "hibiki": weights.HIBIKI}
 """What engines load that does not come with this package, by the engine's name."""
 
 
@@ -136,3 +149,16 @@ def build_dialogue(settings: Settings) -> DialogueThread | None:
         known = ", ".join(sorted(DIALOGUES))
         raise ValueError(f"There is no dialogue {settings.dialogue!r}; there are: {known}.") from None
     return make(settings)
+
+
+def build_streaming(settings: Settings) -> StreamingTranslator | None:
+    """Hibiki, not loaded yet, if the settings ask for it. Raises ValueError when it is not there, or is no Hibiki."""
+    if not settings.hibiki_model:
+        return None
+    from models.moshi import Moshi
+
+    try:
+        folder = weights.locate(settings.hibiki_model, checkpoint=weights.HIBIKI)
+        return StreamingTranslator(DialogueThread(Moshi(folder, settings.hibiki_seats)))
+    except EngineError as error:
+        raise ValueError(str(error)) from error

@@ -17,7 +17,7 @@ the same command is run again. HF_ENDPOINT names a mirror, HF_TOKEN a token.
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command's grammar."""
     parser = commands.add_parser("fetch-models", help="download the weights of an engine", epilog=EPILOG)
-    parser.add_argument("--translator", choices=["seamless"], help="default, unless --dialogue is given")
+    parser.add_argument("--translator", choices=["seamless"], help="default, unless another is given")
     parser.add_argument("--dialogue", choices=["moshi"])
     for name, default in (("seamless", Settings().seamless_model), ("moshi", CHECKPOINTS["moshi"].repository)):
         parser.add_argument(
@@ -26,11 +26,20 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
             metavar="X",
             help="repository of the hub, or a directory, which is checked only (default: %(default)s)",
         )
+    parser.add_argument(
+        "--hibiki",
+        dest="hibiki_model",
+        nargs="?",
+        const=os.environ.get("DRAGOMAN_HIBIKI_MODEL") or CHECKPOINTS["hibiki"].repository,
+        metavar="X",
+        help="Hibiki: repository of the hub, or a directory, which is checked only (default: %(const)s)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Fetch what was asked for; the exit status. Tells what will be fetched, under which licence, before it begins."""
-    chosen = [name for name in (arguments.translator, arguments.dialogue) if name is not None] or ["seamless"]
+    hibiki = None if arguments.hibiki_model is None else "hibiki"
+    chosen = [name for name in (arguments.translator, arguments.dialogue, hibiki) if name] or ["seamless"]
     try:
         for name in chosen:
             checkpoint, model = CHECKPOINTS[name], getattr(arguments, f"{name}_model")

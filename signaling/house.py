@@ -14,6 +14,7 @@ from rtc.ports import Ports
 from rtc.room import Room, RoomFull
 from rtc.rtp import Packet
 from rtc.stats import Stats
+from rtc.streaming_translation import StreamingTranslator
 from rtc.ticker import Ticker
 from signaling.ice import port_range
 from signaling.ice_servers import IceServers
@@ -31,9 +32,16 @@ log = logging.getLogger(__name__)
 class House:
     """`run` owns every participant; `join` lets one in."""
 
-    def __init__(self, engine: Engine, settings: Settings, dialogue: DialogueThread | None = None) -> None:
-        """Without a `dialogue` there is nobody to talk with."""
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        dialogue: DialogueThread | None = None,
+        streaming: StreamingTranslator | None = None,
+    ) -> None:
+        """Without a `dialogue` there is nobody to talk with; without `streaming`, all is translated in segments."""
         self.engine = engine
+        self.streaming = streaming
         self.settings = settings
         self.stats = Stats()
         self.lobby = Lobby(settings.max_rooms, settings.room_capacity, settings.room_ttl, self._has_voice)
@@ -65,6 +73,7 @@ class House:
             ice = self._tasks.create_task(self.ice.run())
             if self.parlour is not None:
                 self.parlour.start(self._tasks)
+            streaming = self._tasks.create_task(self._keep_streaming())
             await self.ice.opened()
             self._open.set()
             await self._close.wait()
@@ -75,8 +84,11 @@ class House:
             for _, task in self._tickers.values():
                 task.cancel()
             engine.cancel()
+            streaming.cancel()
             ice.cancel()
         await self.engine.close()
+        if self.streaming is not None:
+            await self.streaming.engine.close()
         if self.parlour is not None:
             await self.parlour.close()
 
@@ -93,9 +105,18 @@ class House:
         self.announce()
         for room in self.lobby:
             room.reassign()
-            room.changed()
+        self._routes_changed()
         await self.engine.broken.wait()
         self.announce()
+
+    async def _keep_streaming(self) -> None:
+        if self.streaming is not None:
+            await self.streaming.run(self._routes_changed)
+
+    def _routes_changed(self) -> None:
+        """An engine became ready, or broke."""
+        for room in self.lobby:
+            room.changed()
 
     def announce(self) -> None:
         """Tell everybody what state we are in."""
@@ -141,6 +162,7 @@ class House:
             ticker,
             message,
             None if self.parlour is None else self.parlour.engine,
+            self.streaming,
         )
         self._entering[room.id] += 1
         try:

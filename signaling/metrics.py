@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from rtc.stats import LATENESS_BUCKETS, percentile
+from rtc.streaming_translation import StreamingTranslator
 from signaling.house import House
 from signaling.parlour import Parlour
 from signaling.participant import people
@@ -29,6 +30,7 @@ def stats(house: House) -> dict[str, Any]:
             "counters": dict(house.engine.translator.counters()),
         },
         **({"dialogue": _dialogue(house.parlour)} if house.parlour is not None else {}),
+        **({"streaming": _streaming(house.streaming)} if house.streaming is not None else {}),
         "ice": dict(house.ice.counters),
         "event_loop": type(asyncio.get_running_loop()).__module__.split(".")[0],
         "rooms": len(house.lobby),
@@ -65,6 +67,21 @@ def _dialogue(parlour: Parlour) -> dict[str, Any]:
         "step_p99_ms": _milliseconds(percentile(stage.step_seconds, 0.99)),
         "counters": dict(engine.dialogue.counters()),
         "media": [talker.media_stats() for talker in parlour],
+    }
+
+
+def _streaming(translator: StreamingTranslator) -> dict[str, Any]:
+    """The interpreter of those who are translated while they speak."""
+    engine, stage = translator.engine, translator.stage
+    return {
+        "name": engine.dialogue.name,
+        "state": engine.state,
+        "seats": engine.dialogue.seats,
+        "seats_taken": stage.taken,
+        **translator.counters(),
+        "step_p50_ms": _milliseconds(percentile(stage.step_seconds, 0.5)),
+        "step_p99_ms": _milliseconds(percentile(stage.step_seconds, 0.99)),
+        "counters": dict(engine.dialogue.counters()),
     }
 
 
@@ -110,6 +127,10 @@ class _Collector(Collector):
         yield _by_label("dragoman_ice", "Answers of TURN providers, restarts of our TURN server", "counter", relays)
         if house.parlour is not None:
             yield from _talk(house.parlour)
+        if house.streaming is not None:
+            done, taken = house.streaming.counters(), house.streaming.stage.taken
+            yield GaugeMetricFamily("dragoman_streaming_seats_taken", "Speakers whom Hibiki interprets", taken)
+            yield _by_label("dragoman_streaming", "Steps and frames of Hibiki, segments by their way", "counter", done)
         yield CounterMetricFamily("dragoman_opus_encodes", "Packets of translated voices encoded", counted.opus_encodes)
         yield HistogramMetricFamily(
             "dragoman_tick_lateness_seconds",

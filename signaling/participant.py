@@ -14,6 +14,7 @@ from rtc.rtp import Packet
 from rtc.slots import Mix
 from rtc.stats import Stats
 from rtc.stream import Outlet
+from rtc.streaming_translation import StreamingTranslator
 from rtc.ticker import Ticker
 from rtc.transcript import Entry
 from signaling.protocol import Join, ProtocolError, Update, dump_slots, error_message
@@ -37,6 +38,7 @@ class Participant(Session):
         ticker: Ticker,
         joining: Join,
         dialogue: DialogueThread | None = None,
+        streaming: StreamingTranslator | None = None,
     ) -> None:
         """`dialogue`: the voice that they may invite."""
         super().__init__(stats, settings, connector, ticker, settings.max_slots)
@@ -49,7 +51,7 @@ class Participant(Session):
         self.room = room
         self._engine = engine
         self._dialogue = dialogue
-        self._interpreter = Interpreter(room, self, engine, stats, ticker)
+        self._interpreter = Interpreter(room, self, engine, stats, ticker, streaming=streaming)
         self._chats: asyncio.Queue[Entry] = asyncio.Queue(MAX_CHATS)
 
     # what a room needs to know

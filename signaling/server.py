@@ -8,6 +8,7 @@ from aiohttp import web
 
 from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
+from rtc.streaming_translation import StreamingTranslator
 from signaling.api import Api
 from signaling.house import House
 from signaling.http import MAX_BODY, middleware
@@ -20,10 +21,15 @@ log = logging.getLogger(__name__)
 HOUSE = web.AppKey("house", House)
 
 
-def create_app(engine: Engine, settings: Settings, dialogue: DialogueThread | None = None) -> web.Application:
+def create_app(
+    engine: Engine,
+    settings: Settings,
+    dialogue: DialogueThread | None = None,
+    streaming: StreamingTranslator | None = None,
+) -> web.Application:
     """An application that holds one house. It serves at once, while the engines still warm up."""
     app = web.Application(middlewares=[middleware(settings.allow_origins)], client_max_size=MAX_BODY)
-    house = app[HOUSE] = House(engine, settings, dialogue)
+    house = app[HOUSE] = House(engine, settings, dialogue, streaming)
     limiter = Limiter(settings.http_rate, HTTP_BURST)
     app.add_routes([*Api(house, limiter).routes(), *Realtime(house, limiter).routes()])
     app.cleanup_ctx.append(_keep_house)

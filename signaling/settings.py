@@ -18,6 +18,11 @@ class Settings:
     seamless_model: str = "facebook/seamless-m4t-v2-large"
     """Repository of the hub, or a directory, with the weights of SeamlessM4T-v2."""
 
+    hibiki_model: str = ""
+    """Repository of the hub, or a directory, with the weights of Hibiki; empty: French is translated in segments."""
+    hibiki_seats: int = 8
+    """French speakers whom Hibiki interprets at once."""
+
     dialogue: str = "auto"
     """Name of the voice that one can talk with, see `signaling/engines.py`."""
     moshi_model: str = ""
@@ -27,7 +32,7 @@ class Settings:
     moshi_context: int = 0
     """Steps of 80 ms that Moshi remembers of a conversation, 0: as many as it was trained with (3000)."""
     voice: str = ""
-    """Of Moshi: `moshiko` or `moshika`; empty: the first."""
+    """Of Moshi: `moshiko` or `moshika`, of the embedded dialogue `partner`; empty: the first. Another is refused."""
     max_call: float = 0.0
     """Seconds after which a conversation is ended, 0: never."""
     max_waiting: int = 32

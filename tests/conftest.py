@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import pytest
 from aiohttp import web
 
 from rtc.dialogue_thread import DialogueThread
-from signaling.engines import build_engine
+from rtc.streaming_translation import StreamingTranslator
+from signaling.engines import build_engine, build_streaming
 from signaling.house import House
 from signaling.server import HOUSE, create_app
 from signaling.settings import Settings
@@ -79,11 +80,15 @@ async def until(look: Callable[[], object]) -> None:
 
 
 async def serve(
-    settings: Settings, ready: bool = True, dialogue: DialogueThread | None = None
+    settings: Settings,
+    ready: bool = True,
+    dialogue: DialogueThread | None = None,
+    streaming: StreamingTranslator | None = None,
 ) -> AsyncIterator[Server]:
     """`ready`: only once the engines are."""
     before = asyncio.all_tasks()
-    runner = web.AppRunner(create_app(build_engine(settings), settings, dialogue), access_log=None, shutdown_timeout=2)
+    app = create_app(build_engine(settings), settings, dialogue, streaming or build_streaming(settings))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
@@ -96,6 +101,16 @@ async def serve(
     rest = asyncio.all_tasks() - before - {asyncio.current_task()}
     leaked = (await asyncio.wait(rest, timeout=PATIENCE))[1] if rest else rest  # ICE checks take 20 ms to see the end
     assert not leaked, f"tasks outlive the server: {leaked}"
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny models take longer with two."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

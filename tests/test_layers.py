@@ -117,6 +117,7 @@ def test_every_source_has_its_test() -> None:
         "rtc/packetizer.py": "tests/rtc/test_playout.py, tests/rtc/test_talking.py",
         "rtc/reporting.py": "tests/test_room_call.py, tests/test_simultaneous.py",
         "rtc/telling.py": "tests/test_room_call.py, tests/test_guest.py",
+        "rtc/streaming_translation.py": "tests/test_streaming_translation.py",
         "rtc/voices.py": "tests/test_room_call.py, tests/test_simultaneous.py",
         "signaling/__main__.py": "tests/signaling/test_command_line.py",
         "signaling/api.py": "tests/test_room_call.py, tests/test_bad_input.py",

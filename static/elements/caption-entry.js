@@ -48,9 +48,10 @@ export class CaptionEntry extends HTMLElement {
     this.hidden = !originals.length && !translations.length;
     // Until the first translated word comes the original has the large line; then it moves beneath.
     fill(this.#said, translations.length ? translations : originals);
-    const differs = segments.some(
-      ({ original, translated }) => original?.text && translated && original.text !== translated.text,
-    );
+    // A translation that is streamed has segments of its own, with no original in them.
+    const differs =
+      originals.length > 0 &&
+      segments.some(({ original, translated }) => translated?.text && original?.text !== translated.text);
     fill(this.#original, differs ? originals : []);
     this.#original.hidden = !differs;
     this.#replay.hidden = !replayable || !segments.some(({ original, translated }) => (translated ?? original)?.final);

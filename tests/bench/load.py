@@ -182,7 +182,12 @@ async def _lateness(http: aiohttp.ClientSession, url: str) -> dict[str, float]:
 
 
 def added(words: Talk, talker: Peer, probe: Peer, start: float) -> list[float]:
-    """Seconds a server held what the talker sent, for each packet that came since `start`.
+    """Seconds a server held what the talker sent, for each packet that came since `start`."""
+    return [delay for _, delay in delays(words, talker, probe, start)]
+
+
+def delays(words: Talk, talker: Peer, probe: Peer, start: float) -> list[tuple[float, float]]:
+    """(when it came, seconds a server had held it) of what the talker sent and the probe got since `start`.
 
     A forwarded packet is known by its payload. Of a server that decodes and encodes, each tone is a measurement.
     """
@@ -193,7 +198,7 @@ def added(words: Talk, talker: Peer, probe: Peer, start: float) -> list[float]:
     if not moments:
         tones = dict(words.onsets)
         moments = [(heard[index][0], sent, into, tones[sent]) for index, into in onsets(payloads) for sent in tones]
-    delays: dict[tuple[float, float], float] = {}
+    found: dict[tuple[float, float], float] = {}
     length = len(words.packets)
     for at, sent, into, out in moments:
         if at < start:
@@ -202,8 +207,8 @@ def added(words: Talk, talker: Peer, probe: Peer, start: float) -> list[float]:
         past = [at + into - time for time in times if time <= at + into + 0.002]
         if past:
             key = (at, into)
-            delays[key] = min(delays.get(key, min(past)), min(past))
-    return list(delays.values())
+            found[key] = min(found.get(key, min(past)), min(past))
+    return [(at + into, delay) for (at, into), delay in found.items()]
 
 
 async def main() -> None:

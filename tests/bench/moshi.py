@@ -9,6 +9,8 @@ small one, by the same code, to see that it works and how a step grows with its 
 A step has to be done in 80 ms, also the slowest in a hundred. `estimate` is what is asked for before loading
 (models/moshi_checkpoint.py), `memory` what was taken. Mismatches are tokens of a greedy conversation that are others
 when its neighbours talk, join and leave than when they are silent, at the same batch size: leaks from seat to seat.
+
+Before that, what the server does around the model (`python -m tests.bench.conversation`): delay, stalls, joins.
 """
 
 import time
@@ -23,6 +25,7 @@ import numpy as np
 from models.base import EngineError
 from models.moshi import RESERVE, Batch
 from models.moshi_checkpoint import GIGA, MOSHI_7B, library, memory
+from tests.bench import conversation
 from tests.bench.figures import percentile, record
 
 PERIOD_MS = 80.0
@@ -163,8 +166,8 @@ def mismatches(bench: Bench, seats: int, context: int) -> int:
     return int((alone != among).sum())
 
 
-def table(bench: Bench) -> None:
-    """A row for each context and number of seats, then figures."""
+def table(bench: Bench) -> int:
+    """A row for each context and number of seats, then figures. The mismatches."""
     size = bench.size
     print(f"\n{size.name} on {bench.device.type}: context  seats   median     p99   reset ms   memory  estimate GB")
     for context in size.contexts:
@@ -184,9 +187,11 @@ def table(bench: Bench) -> None:
         record(f"moshi_{size.name}_seats_at_context_{context}", most, "seats")
     wrong = mismatches(bench, 4, size.contexts[0])
     record(f"moshi_{size.name}_seat_isolation_mismatches", wrong, "tokens", "<= 0", wrong == 0)
+    return wrong
 
 
 def main() -> None:
+    conversation.main()
     try:
         library()
         import torch
@@ -196,8 +201,8 @@ def main() -> None:
     cuda = torch.cuda.is_available()
     if not cuda:
         torch.set_num_threads(1)
-    for size in sizes(cuda):
-        table(Bench(size, "cuda" if cuda else "cpu"))
+    wrong = sum(table(Bench(size, "cuda" if cuda else "cpu")) for size in sizes(cuda))
+    record("seat_isolation_mismatches", wrong, "tokens", "<= 0", wrong == 0)
 
 
 if __name__ == "__main__":

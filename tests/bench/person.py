@@ -16,13 +16,17 @@ SLOTS = 8
 class Person:
     """One participant."""
 
-    def __init__(self, http: aiohttp.ClientSession, base: str, room: str, name: str, language: str) -> None:
+    def __init__(
+        self, http: aiohttp.ClientSession, base: str, room: str, name: str, language: str, probe: bool = False
+    ) -> None:
+        """Without a `room`, they come to talk with the voice."""
         self._http = http
-        self._url = f"{base}/v1/rooms/{room}/signal"
+        self._url = f"{base}/v1/rooms/{room}/signal" if room else f"{base}/v1/conversation/signal"
+        self._slots = SLOTS if room else 1
         self._name, self._language = name, language
         self._answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._ws: aiohttp.ClientWebSocketResponse | None = None
-        self.peer = Peer()
+        self.peer = Peer(probe)
         self.messages: Counter[str] = Counter()
         """From the server, by type."""
 
@@ -31,7 +35,7 @@ class Person:
         async with asyncio.timeout(30):
             self._ws = await self._http.ws_connect(self._url)
             tasks.create_task(self._read(self._ws))
-            offer = await self.peer.offer("sendonly", *["recvonly"] * SLOTS)
+            offer = await self.peer.offer("sendonly", *["recvonly"] * self._slots)
             me = {"name": self._name, "language": self._language, "speaks": self._language}
             await self._ws.send_json({"type": "session.join", "sdp": offer, **me})
             await self.peer.accept(await self._answer)

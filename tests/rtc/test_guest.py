@@ -114,7 +114,7 @@ async def test_it_leaves_in_the_midst_of_a_word_and_only_once() -> None:
     guest = scene.guest()
     guest.enter()
     loud = np.full(Parrot.frame_samples, 0.3, np.float32)
-    guest._talking.speaking = True
+    guest._talking._loudness.hear(0.3, 0.02)
     guest.hear(DialogueFrame(loud, " Well"))
     assert [type(event) for event in scene.ana.told].count(SpeechStarted) == 1
     for _ in range(2):

@@ -11,7 +11,7 @@ from dataclasses import fields
 
 import pytest
 
-from signaling.__main__ import event_loop, parser, settings_of
+from signaling.__main__ import FLAGS, event_loop, parser, settings_of
 from signaling.settings import Settings
 
 COMMAND = [sys.executable, "-m", "signaling"]
@@ -52,7 +52,7 @@ def test_help_names_every_setting() -> None:
     """With its default."""
     shown = subprocess.run([*COMMAND, "serve", "--help"], capture_output=True, text=True, check=True).stdout
     for field in fields(Settings):
-        flag = {"allow_origins": "allow-origin", "turn_urls": "turn-url"}.get(field.name, field.name.replace("_", "-"))
+        flag = FLAGS.get(field.name, field.name.replace("_", "-"))
         assert f"--{flag} " in shown
     assert "default: 8080" in shown and "DRAGOMAN_TURN_SECRET" in shown
 
@@ -62,6 +62,7 @@ def test_help_names_every_setting() -> None:
     [
         (["serve", "--translator", "babelfish"], 2, "there are: auto, echo, embedded, seamless"),
         (["serve", "--dialogue", "babelfish"], 2, "there are: auto, "),
+        (["serve", "--hibiki", "no/where"], 2, "`dragoman fetch-models --hibiki no/where` fetches it"),
         (["serve", "--port", "many"], 2, "invalid int value"),
         (["serve", "--turn-url", "turn:turn.example.org"], 2, "--turn-url needs --turn-secret"),
         (["serve", "--turn", "nowhere.invalid"], 2, "no such IPv4 address"),

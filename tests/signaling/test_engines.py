@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from signaling.engines import TRANSLATORS, build_dialogue, build_engine
+from signaling.engines import TRANSLATORS, build_dialogue, build_engine, build_streaming
 from signaling.settings import Settings
 
 
@@ -32,6 +32,17 @@ async def test_where_there_is_no_gpu_the_embedded_partner_talks(name: str, monke
     await dialogue.close()
 
 
+@pytest.mark.parametrize("settings", [Settings(voice="moshika"), Settings(dialogue="embedded", voice="partner")])
+async def test_a_voice_of_moshi_is_no_obstacle_where_it_is_not(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who leaves the choice to the machine has the voice that it has."""
+    monkeypatch.setattr("models.weights.has_gpu", lambda: False)
+    dialogue = build_dialogue(settings)
+    assert dialogue is not None and dialogue.voice == "partner"
+    await dialogue.close()
+
+
 def test_a_voice_may_be_left_out() -> None:
     assert build_dialogue(Settings(dialogue="none")) is None
 
@@ -39,7 +50,11 @@ def test_a_voice_may_be_left_out() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (Settings(dialogue="moshi", voice="caruso"), "moshiko, moshika"),
+        (Settings(dialogue="moshi", voice="caruso"), "moshi has no voice 'caruso'; there are: moshiko, moshika"),
+        (Settings(dialogue="moshi", voice="caruso", moshi_model="my/moshi"), "there are: moshiko, moshika"),
+        (Settings(dialogue="embedded", voice="moshika"), "embedded has no voice 'moshika'; there are: partner"),
+        (Settings(dialogue="auto", voice="caruso"), "there are: moshiko, moshika, partner"),
+        (Settings(dialogue="none", voice="moshiko"), "none has no voice 'moshiko'; there are: none"),
         (Settings(dialogue="moshi", moshi_model="no/where"), "fetch-models --dialogue moshi"),
         (Settings(dialogue="babelfish"), "'babelfish'.*auto, embedded, moshi, none"),
     ],
@@ -47,6 +62,20 @@ def test_a_voice_may_be_left_out() -> None:
 def test_a_voice_that_is_not_there_is_explained(settings: Settings, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         build_dialogue(settings)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [("no/where", r"`dragoman fetch-models --hibiki no/where` fetches it"), ("moshi", "type 'moshi', not Hibiki")],
+)
+def test_a_hibiki_that_is_not_there_or_none_is_explained(tmp_path: Path, model: str, said: str) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "moshi"}')
+    with pytest.raises(ValueError, match=said):
+        build_streaming(Settings(hibiki_model=str(tmp_path) if model == "moshi" else model))
+
+
+def test_without_hibiki_nothing_is_streamed() -> None:
+    assert build_streaming(Settings()) is None
 
 
 def test_an_unknown_engine_is_named_with_those_there_are() -> None:

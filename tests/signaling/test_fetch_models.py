@@ -154,6 +154,7 @@ def test_another_model_is_refused_before_its_weights_come(tmp_path: Path) -> Non
     [
         (["--seamless-model", "nobody/nothing"], {}, "There is no repository nobody/nothing"),
         (["--dialogue", "moshi"], {}, "There is no repository kyutai/moshiko-pytorch-bf16"),
+        (["--hibiki"], {}, "There is no repository kyutai/hibiki-1b-pytorch-bf16"),
         (["--seamless-model", "nonsense"], {}, "neither a directory here nor the name of a repository"),
         ([], {"HF_ENDPOINT": "http://127.0.0.1:9"}, "http://127.0.0.1:9 does not answer"),
         ([], {"HF_HUB_OFFLINE": "1"}, "while HF_HUB_OFFLINE is set"),
