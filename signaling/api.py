@@ -1,33 +1,28 @@
-"""The HTTP half of wire protocol v1."""
+"""The HTTP half of wire protocol v1, as far as it is about this process: its rooms, its engines, its counters."""
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-import static
 from models.base import EngineError, Transcript
 from rtc.opus import to_ogg
 from rtc.room import Room
 from rtc.transcript import Entry, as_text, as_webvtt
 from signaling.house import House
-from signaling.http import Problem, json_object
+from signaling.http import Problem, limit
 from signaling.limits import Limiter
-from signaling.lobby import TooManyRooms
+from signaling.lobby_api import dump_card
 from signaling.metrics import metrics_text, stats
 from signaling.parlour import Parlour
-from signaling.participant import card, people
-from signaling.protocol import MAX_NAME, ProtocolError, clean, read_mode
+from signaling.participant import people
+from signaling.placement import RoomCard
+from signaling.protocol import clean
 from signaling.room_socket import RoomConnection
 from signaling.talk_socket import TalkConnection
 
-PAGES = Path(static.__file__).parent
-HTTP_BURST = 60
 MAX_CACHED_AUDIO = 64
 """Replays kept: about 10 kB each."""
 HEARTBEAT = 10.0
@@ -37,22 +32,16 @@ HEARTBEAT = 10.0
 class Api:
     """Handlers; `routes` is the table."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, limiter: Limiter) -> None:
         self._house = house
-        self._limiter = Limiter(house.settings.http_rate, HTTP_BURST)
+        self._limiter = limiter
         self._audio: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 
     def routes(self) -> list[web.AbstractRouteDef]:
         """Every address."""
         return [
-            web.get("/", self.lobby_page),
-            web.get("/room/{room}", self.room_page),
-            web.get("/talk", self.talk_page),
-            web.static("/static", PAGES),
             web.get("/v1/engine", self.engine),
             web.get("/v1/languages", self.languages),
-            web.get("/v1/rooms", self.rooms),
-            web.post("/v1/rooms", self.create_room),
             web.get("/v1/rooms/{room}", self.room),
             web.get("/v1/rooms/{room}/transcript", self.transcript),
             web.get("/v1/rooms/{room}/signal", self.signal),
@@ -62,22 +51,8 @@ class Api:
             web.get("/v1/ice-servers", self.ice_servers),
             web.get("/v1/stats", self.stats),
             web.get("/metrics", self.metrics),
-            web.get("/healthz", self.healthz),
             web.get("/readyz", self.readyz),
         ]
-
-    # pages
-
-    async def lobby_page(self, request: web.Request) -> web.FileResponse:
-        return web.FileResponse(PAGES / "index.html")
-
-    async def room_page(self, request: web.Request) -> web.FileResponse:
-        """The page asks for the room itself, and says so if it is gone."""
-        return web.FileResponse(PAGES / "room.html")
-
-    async def talk_page(self, request: web.Request) -> web.FileResponse:
-        """The page asks whether there is anybody to talk with."""
-        return web.FileResponse(PAGES / "talk.html")
 
     # engine
 
@@ -110,38 +85,13 @@ class Api:
 
     # rooms
 
-    async def rooms(self, request: web.Request) -> web.Response:
-        self._house.lobby.expire(_now())
-        return web.json_response([_room(room) for room in self._house.lobby])
-
-    async def create_room(self, request: web.Request) -> web.Response:
-        self._limit(request)
-        if self._house.draining:
-            raise Problem(503, "draining", "The server is about to stop.", retry_after=60)
-        fields = await json_object(request)
-        name = fields.get("name")
-        if name is not None and not isinstance(name, str):
-            raise Problem(400, "bad_message", "name must be a string.")
-        name = " ".join(clean(name or "").split())
-        if len(name) > MAX_NAME:
-            raise Problem(400, "too_large", f"A room's name has at most {MAX_NAME} characters.")
-        try:
-            mode = "simultaneous" if fields.get("mode") is None else read_mode(fields["mode"])
-        except ProtocolError as error:
-            raise Problem(400, error.code, str(error)) from None
-        try:
-            room = self._house.lobby.create(name or None, _now(), mode)
-        except TooManyRooms as full:
-            raise Problem(503, "house_full", str(full), full.retry_after) from None
-        return web.json_response(_room(room), status=201, headers={"Location": f"/v1/rooms/{room.id}"})
-
     async def room(self, request: web.Request) -> web.Response:
         room = self._room(request)
         present = [member.public() for member in people(room)]
-        return web.json_response({**_room(room), "participants": present})
+        return web.json_response({**dump_card(RoomCard.of(room, _now())), "participants": present})
 
     async def transcript(self, request: web.Request) -> web.Response:
-        self._limit(request)
+        limit(self._limiter, request)
         room = self._room(request)
         language = self._language(request)
         form = request.query.get("format", "json")
@@ -161,7 +111,7 @@ class Api:
 
     async def audio(self, request: web.Request) -> web.Response:
         """An utterance or message, read aloud."""
-        self._limit(request)
+        limit(self._limiter, request)
         utterance_id = request.match_info["id"]
         entries = self._house.lobby.utterance(utterance_id)
         if not entries:
@@ -214,7 +164,7 @@ class Api:
     # sockets
 
     async def signal(self, request: web.Request) -> web.StreamResponse:
-        self._limit(request)
+        limit(self._limiter, request)
         room = self._room(request)
         ws = await self._socket(request)
         await RoomConnection(ws, room, self._house).serve()
@@ -222,7 +172,7 @@ class Api:
 
     async def talk(self, request: web.Request) -> web.StreamResponse:
         """One conversation with the duplex voice."""
-        self._limit(request)
+        limit(self._limiter, request)
         parlour = self._parlour()
         ws = await self._socket(request)
         await TalkConnection(ws, self._house, parlour).serve()
@@ -263,9 +213,6 @@ class Api:
     async def metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=metrics_text(self._house), headers={"Content-Type": "text/plain; version=0.0.4"})
 
-    async def healthz(self, request: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"})
-
     async def readyz(self, request: web.Request) -> web.Response:
         """200 once rooms are interpreted and the voice to talk with is there; without a voice that failed rooms go on,
         so that is no reason to send nobody here."""
@@ -289,10 +236,6 @@ class Api:
             raise Problem(404, "no_dialogue", "There is nobody to talk with here: the server runs without a dialogue.")
         return self._house.parlour
 
-    def _limit(self, request: web.Request) -> None:
-        if not self._limiter.take(request.remote or "", _now()):
-            raise Problem(429, "rate_limited", "That is a lot of requests. Wait a moment.", retry_after=2)
-
     def _room(self, request: web.Request) -> Room:
         room = self._house.lobby.find(request.match_info["room"], _now())
         if room is None:
@@ -308,18 +251,6 @@ class Api:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _room(room: Room) -> dict[str, Any]:
-    opened = datetime.fromtimestamp(time.time() - (_now() - room.opened_at), UTC)
-    return {
-        **card(room),
-        "url": f"/room/{room.id}",
-        "participants": len(room),
-        "participant_count": len(room),
-        "capacity": room.capacity,
-        "created_at": opened.isoformat(timespec="seconds"),
-    }
 
 
 def _line(entry: Entry, language: str, text: str) -> dict[str, Any]:

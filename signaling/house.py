@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import secrets
+import time
 from collections import Counter
 from typing import Any
 
@@ -14,7 +16,10 @@ from signaling.ice import ice_servers
 from signaling.lobby import Lobby
 from signaling.parlour import Parlour
 from signaling.participant import Participant, people
+from signaling.placement import NoRecords, Records, RoomCard
 from signaling.protocol import Join, ProtocolError
+from signaling.replay import replay
+from signaling.session_token import BadToken, SessionToken
 from signaling.settings import Settings
 from signaling.states import state_message, tell_progress
 
@@ -24,15 +29,25 @@ log = logging.getLogger(__name__)
 class House:
     """`run` owns every participant; `join` lets one in."""
 
-    def __init__(self, engine: Engine, settings: Settings, dialogue: DialogueThread | None = None) -> None:
-        """Without a `dialogue` there is nobody to talk with."""
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        dialogue: DialogueThread | None = None,
+        records: Records | None = None,
+    ) -> None:
+        """Without a `dialogue` there is nobody to talk with; without `records` rooms end with this process."""
         self.engine = engine
         self.settings = settings
         self.stats = Stats()
-        self.lobby = Lobby(settings.max_rooms, settings.room_capacity, settings.room_ttl, self._has_voice)
+        self._records = records or NoRecords()
+        self.lobby = Lobby(
+            settings.max_rooms, settings.room_capacity, settings.room_ttl, self._has_voice, self._records.put
+        )
         self.parlour = None if dialogue is None else Parlour(dialogue, settings, self.stats, self.ice_servers)
         self.draining = False
-        self._sessions: dict[str, Participant] = {}  # by resume token
+        self._secret = (settings.session_secret or secrets.token_hex()).encode()
+        self._sessions: dict[str, Participant] = {}  # by session id
         self._tickers: dict[str, tuple[Ticker, asyncio.Task[None]]] = {}  # by room
         self._entering: Counter[str] = Counter()  # people, by room
         self._tasks: asyncio.TaskGroup | None = None
@@ -105,8 +120,23 @@ class House:
         """End `run`. Idempotent."""
         self._close.set()
 
-    async def join(self, room: Room, message: Join) -> Participant:
-        """Let somebody in: checks, media connection, place in the room; `session.joined` is in their outbox.
+    async def open_room(self, card: RoomCard, generation: int) -> Room:
+        """A room that a placer has put here, with all that was said in it before. Idempotent."""
+        entries = await self._records.load(card.id)
+        room = self.lobby.open(card.id, card.name, card.mode, _now(), generation)
+        if not len(room.transcript):
+            room.opened_at = _now() - (time.time() - card.opened_at)
+            for entry in entries:
+                room.transcript.add(entry)
+        return room
+
+    def room_changed(self, room: Room) -> None:
+        """People came or went, or it has another mode: write that down."""
+        self._records.changed(RoomCard.of(room, _now()))
+
+    async def join(self, room: Room, message: Join, moved: SessionToken | None = None) -> Participant:
+        """Let somebody in: checks, media connection, place in the room; `session.joined` is in their outbox. `moved`:
+        who they were where the room was before.
 
         Raises ProtocolError, and leaves nothing behind then.
         """
@@ -120,10 +150,15 @@ class House:
         assert self._tasks is not None, "run comes before join"
         assert message.sdp is not None, "the parser wants an offer of who does not resume"
         ticker = self._ticker_of(room)
-        participant = Participant(room, self.engine, self.stats, self.settings, self.ice_servers, ticker, message)
+        participant = Participant(
+            room, self.engine, self.stats, self.settings, self.ice_servers, ticker, message, self._secret, moved
+        )
         self._entering[room.id] += 1
         try:
             answer = await participant.connect(message.sdp)
+            if participant.session_id in self._sessions:  # they came twice, and the other was faster
+                await participant.hang_up()
+                raise _moved()
             room.join(participant)
         except RoomFull as full_now:
             await participant.hang_up()
@@ -131,14 +166,23 @@ class House:
         finally:
             self._entering -= Counter([room.id])
             self._rest(room)
-        participant.outbox.resume(None, participant.joined(answer))  # before the slots told while joining
+        joined = participant.joined(answer)
+        if moved is None:
+            joined["record"] = room.transcript.last_record
+        else:
+            participant.outbox.begin_at(message.last_seq or 0)
+        participant.outbox.resume(None, joined)  # before the slots told while joining
         participant.send(self.state_message())
+        if moved is not None and message.last_record is not None:
+            for missed in replay(room.transcript, message.last_record, participant):
+                participant.send(missed)
         for member in people(room):
             if member is not participant:
                 member.send({"type": "participant.joined", "participant": participant.public()})
             member.routes_changed()
-        self._sessions[participant.resume_token] = participant
-        self.stats.sessions["joined"] += 1
+        self._sessions[participant.session_id] = participant
+        self.stats.sessions["joined" if moved is None else "moved"] += 1
+        self.room_changed(room)
         self._tasks.create_task(self._live(participant))
         return participant
 
@@ -156,10 +200,21 @@ class House:
             self._tickers.pop(room.id)[1].cancel()
 
     async def resume(self, room: Room, message: Join) -> Participant:
-        """Give somebody their session back. Raises ProtocolError."""
-        participant = self._sessions.get(message.resume or "")
-        if participant is None or participant.room is not room or participant.over:
-            raise ProtocolError("unknown_session", "That session is over. Join again.")
+        """Give somebody their session back; or take it over, if it is from where the room was before. Raises
+        ProtocolError."""
+        try:
+            token = SessionToken.read(message.resume or "", self._secret, time.time())
+        except BadToken:
+            raise _unknown() from None
+        if token.room != room.id:
+            raise _unknown()
+        participant = self._sessions.get(token.session)
+        if participant is None or participant.over:
+            if token.generation >= room.generation:
+                raise _unknown()
+            if message.sdp is None or not message.name:
+                raise _moved()
+            return await self.join(room, message, token)
         answer = None if message.sdp is None else await participant.connect(message.sdp)
         self.stats.sessions["resumed"] += 1
         if answer is not None:
@@ -172,8 +227,9 @@ class House:
         try:
             await participant.run()
         finally:
-            self._sessions.pop(participant.resume_token, None)
+            del self._sessions[participant.session_id]
             self._rest(participant.room)
+            self.room_changed(participant.room)
 
     def ice_servers(self) -> list[dict[str, Any]]:
         """With credentials made now."""
@@ -190,3 +246,15 @@ class House:
             and spoken.speech_out
             and translator.route(source, target) is not None
         )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _unknown() -> ProtocolError:
+    return ProtocolError("unknown_session", "That session is over. Join again.")
+
+
+def _moved() -> ProtocolError:
+    return ProtocolError("session_moved", "The room has moved: join it with the same session, and a new offer.")

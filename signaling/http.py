@@ -1,5 +1,6 @@
 """What every HTTP answer has in common: problems as RFC 9457 says, origins, security headers."""
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -10,6 +11,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+
+from signaling.limits import Limiter
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -113,6 +116,12 @@ def _of_aiohttp(error: web.HTTPException) -> Problem:
     }
     code, detail = details.get(error.status, ("bad_request", error.reason))
     return Problem(error.status, code, detail)
+
+
+def limit(limiter: Limiter, request: web.Request) -> None:
+    """One more costly request of that address. Raises Problem."""
+    if not limiter.take(request.remote or "", asyncio.get_running_loop().time()):
+        raise Problem(429, "rate_limited", "That is a lot of requests. Wait a moment.", retry_after=2)
 
 
 async def json_object(request: web.Request) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from collections import OrderedDict
 
+HTTP_BURST = 60
+"""Costly requests at once."""
+
 
 class TokenBucket:
     """`rate` a second, sustained; `burst` at once."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
@@ -17,6 +18,7 @@ from rtc.ticker import Ticker
 from rtc.transcript import Entry
 from signaling.protocol import Join, ProtocolError, Update, dump_slots, error_message
 from signaling.session import Session
+from signaling.session_token import SessionToken
 from signaling.settings import Settings
 
 MAX_CHATS = 16
@@ -35,8 +37,13 @@ class Participant(Session):
         ice_servers: Callable[[], list[dict[str, Any]]],
         ticker: Ticker,
         joining: Join,
+        secret: bytes,
+        moved: SessionToken | None = None,
     ) -> None:
+        """`secret` signs what they resume with. `moved`: who they were where the room was before."""
         super().__init__(stats, settings, ice_servers, ticker, settings.max_slots)
+        if moved is not None:
+            self.id, self.session_id = moved.participant, moved.session
         self.name = joining.name
         self.language = joining.language
         self.speaks = joining.speaks
@@ -44,9 +51,10 @@ class Participant(Session):
         self.muted = False
         self.last_spoke = 0.0
         self.room = room
+        self._secret = secret
         self._engine = engine
         self._interpreter = Interpreter(room, self, engine, stats, ticker)
-        self._chats: asyncio.Queue[Entry] = asyncio.Queue(MAX_CHATS)
+        self._chats: asyncio.Queue[tuple[Entry, set[str]]] = asyncio.Queue(MAX_CHATS)
         self._routes_changed = asyncio.Event()
 
     # what a room needs to know
@@ -109,10 +117,12 @@ class Participant(Session):
         """`session.joined`, on joining and on resuming."""
         engine = self._engine
         members = [member.public() for member in people(self.room)]
+        expires = round(time.time() + self._settings.session_ttl)
+        token = SessionToken(self.room.id, self.room.generation, self.id, self.session_id, expires)
         return {
             "type": "session.joined",
             "session_id": self.session_id,
-            "resume": self.resume_token,
+            "resume": token.sign(self._secret),
             "participant": self.public(),
             "room": card(self.room),
             "participants": members,
@@ -160,34 +170,37 @@ class Participant(Session):
         entry = Entry("chat", new_id("msg"), utterance_id, self.id, self.name, self.source_language, text, now, now)
         if self._chats.full():
             raise ProtocolError("rate_limited", "Your last messages are still being translated.", retry_after=1)
-        self.room.transcript.add(entry)
-        self._chats.put_nowait(entry)
+        self.room.transcript.record(entry, entry.language, text)
+        told = {member.id for member in people(self.room) if member.language == entry.language or member is self}
+        for member in people(self.room):
+            if member.id in told:
+                member.send(chat_message(entry, entry.language))
+        self._chats.put_nowait((entry, told))
 
     async def _translate_chats(self) -> None:
-        """Messages one after the other, each to everybody in their language: at once where it is the sender's own."""
-        translator = self._engine.translator
+        """Messages one after the other, to everybody who has not read them as they are, in their language."""
+        translator, transcript = self._engine.translator, self.room.transcript
         while True:
-            entry = await self._chats.get()
+            entry, told = await self._chats.get()
             waiting: dict[str, list[Participant]] = {}
             for member in people(self.room):
-                if member.language == entry.language or member is self:
-                    member.send(_chat_message(entry, entry.language, entry.text))
-                else:
+                if member.id not in told:
                     waiting.setdefault(member.language, []).append(member)
             routed = [language for language in waiting if translator.route(entry.language, language) is not None]
             if routed and self._engine.state == "ready":
                 try:
                     renderings = translator.render(Transcript(entry.text, entry.language), routed, speech=False)
                     while (rendering := await self._engine.run(next, renderings, None)) is not None:
-                        entry.translations[rendering.language] = rendering.text
+                        transcript.record(entry, rendering.language, rendering.text)
                         self._stats.translations[f"{entry.language}>{rendering.language}"] += 1
                         for member in waiting.pop(rendering.language, []):
-                            member.send(_chat_message(entry, rendering.language, rendering.text, rendering.via))
+                            member.send(chat_message(entry, rendering.language, rendering.via))
                 except EngineError as error:
                     self.send(error_message("engine_failed", str(error)))
-            for members in waiting.values():  # nobody can translate it: better read as it is than not at all
+            for language, members in waiting.items():  # better read as it is than not at all
+                transcript.record(entry, language, None)
                 for member in members:
-                    member.send(_chat_message(entry, entry.language, entry.text))
+                    member.send(chat_message(entry, language))
 
     # getting ready
 
@@ -218,16 +231,19 @@ def card(room: Room) -> dict[str, Any]:
     return {"id": room.id, "name": room.name, "mode": room.mode}
 
 
-def _chat_message(entry: Entry, language: str, text: str, via: tuple[str, ...] = ()) -> dict[str, Any]:
+def chat_message(entry: Entry, language: str, via: tuple[str, ...] = ()) -> dict[str, Any]:
+    """`chat.message` for who reads that language: as it was written where there are no words in it."""
+    text = entry.in_language(language)
     return {
         "type": "chat.message",
         "message_id": entry.segment_id,
         "utterance_id": entry.utterance_id,
         "participant_id": entry.participant_id,
         "name": entry.name,
-        "language": language,
+        "language": entry.language if text is None else language,
         "source_language": entry.language,
-        "text": text,
+        "text": entry.text if text is None else text,
         "original_text": entry.text,
         "via": via,
+        "record": entry.records[language],
     }

@@ -33,6 +33,7 @@ class RoomConnection(Connection[Participant]):
                 session.update(message)
             case RoomUpdate(mode=mode):
                 session.update_room(mode)
+                self._house.room_changed(self._room)
             case _:
                 await self._obey_any(session, message)
 

@@ -11,6 +11,9 @@ from rtc.engine_thread import Engine
 from signaling.api import Api
 from signaling.house import House
 from signaling.http import MAX_BODY, middleware
+from signaling.limits import HTTP_BURST, Limiter
+from signaling.lobby_api import LobbyApi
+from signaling.placement import LocalPlacer, Records
 from signaling.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -18,11 +21,17 @@ log = logging.getLogger(__name__)
 HOUSE = web.AppKey("house", House)
 
 
-def create_app(engine: Engine, settings: Settings, dialogue: DialogueThread | None = None) -> web.Application:
-    """An application that holds one house. It serves at once, while the engines still warm up."""
+def create_app(
+    engine: Engine, settings: Settings, dialogue: DialogueThread | None = None, records: Records | None = None
+) -> web.Application:
+    """An application that holds one house. It serves at once, while the engines still warm up. `records`: where the
+    rooms are written down, if they are to outlive the process."""
     app = web.Application(middlewares=[middleware(settings.allow_origins)], client_max_size=MAX_BODY)
-    house = app[HOUSE] = House(engine, settings, dialogue)
-    app.add_routes(Api(house).routes())
+    house = app[HOUSE] = House(engine, settings, dialogue, records)
+    limiter = Limiter(settings.http_rate, HTTP_BURST)
+    placer = LocalPlacer(house.lobby, lambda: asyncio.get_running_loop().time())
+    app.add_routes(LobbyApi(placer, limiter, lambda: house.draining).routes())
+    app.add_routes(Api(house, limiter).routes())
     app.cleanup_ctx.append(_keep_house)
     app.on_shutdown.append(_drain)
     return app

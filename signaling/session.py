@@ -44,7 +44,6 @@ class Session(ABC):
     ) -> None:
         self.id = new_id("p")
         self.session_id = new_id("s")
-        self.resume_token = new_id("r")
         self.outbox = Outbox()
         self.wake = asyncio.Event()
         """Something is in the outbox, or the attached WebSocket changed."""

@@ -42,6 +42,13 @@ class Settings:
     """Shared with the TURN server (coturn's `static-auth-secret`); credentials made of it live `turn_ttl` seconds."""
     turn_ttl: int = 3600
 
+    workers: int = 1
+    """Processes that hold rooms, behind one that holds none; 1: this process does it all."""
+    session_secret: str = ""
+    """Signs what a client resumes with; empty: a random one for as long as the process lives."""
+    session_ttl: float = 86_400.0
+    """Seconds for which that is good; it is renewed with every join and resume."""
+
     max_rooms: int = 200
     max_participants: int = 100
     """In all rooms together."""

@@ -14,6 +14,7 @@ from aiohttp import web
 from rtc.dialogue_thread import DialogueThread
 from signaling.engines import build_engine
 from signaling.house import House
+from signaling.placement import Records
 from signaling.server import HOUSE, create_app
 from signaling.settings import Settings
 
@@ -68,11 +69,12 @@ class Server:
 
 
 async def serve(
-    settings: Settings, ready: bool = True, dialogue: DialogueThread | None = None
+    settings: Settings, ready: bool = True, dialogue: DialogueThread | None = None, records: Records | None = None
 ) -> AsyncIterator[Server]:
     """`ready`: only once the engines are."""
     before = asyncio.all_tasks()
-    runner = web.AppRunner(create_app(build_engine(settings), settings, dialogue), access_log=None, shutdown_timeout=2)
+    app = create_app(build_engine(settings), settings, dialogue, records)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
