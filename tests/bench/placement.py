@@ -9,6 +9,7 @@ they share them, and two workers can show less of what they are worth.
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
@@ -31,11 +32,13 @@ from tests.sentences import SENTENCES
 from tests.speech import flite, peak
 
 PEOPLE = 6
-STEP, MOST = 4, 60
+STEP, MOST = 3, 60
 """Rooms of six that are added until it is too much."""
-LATE_MS = 20.0
-"""Playout lateness p99 up to which people are served: one packet."""
-SECONDS = 10.0
+LATE = 0.02
+"""Seconds, one packet: playout lateness p99 up to which people are served."""
+TRIES = 2
+"""Something else may have had the processor."""
+SECONDS = 8.0
 JOINS, ROOMS = 20, 200
 LANGUAGES = ("en", "es", "fr")
 CORES = 2
@@ -71,8 +74,9 @@ async def stats(http: aiohttp.ClientSession, base: str, workers: int) -> dict[st
 # how many people
 
 
-async def lateness(base: str, workers: int, rooms: int) -> float:
-    """Milliseconds, p99, with so many rooms in which one of six speaks; infinite if people fall out."""
+async def late_share(base: str, workers: int, rooms: int) -> float:
+    """The share of ticks that are later than LATE, with so many rooms in which one of six speaks; 1 if people fall
+    out."""
     words, nothing = plain(peak(flite(SENTENCES[0], rate=RATE))), silence()
     air = Air()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http, asyncio.TaskGroup() as tasks:
@@ -87,25 +91,42 @@ async def lateness(base: str, workers: int, rooms: int) -> float:
                     person.peer.talk = nothing if number else words
                     people.append(person)
                     await person.join(tasks, air)
+            await asyncio.sleep(2)
+            before = await ticks(http, base)
             await asyncio.sleep(SECONDS)
-            late = (await stats(http, base, workers))["ticks"]["lateness_p99_ms"]
-        except TimeoutError:
-            return float("inf")
-        finally:
+            all_of_them, in_time = (late - early for late, early in zip(await ticks(http, base), before, strict=True))
             lost = any(person.peer.air is None for person in people)
+        except TimeoutError:
+            return 1.0
+        finally:
             for person in people:
                 await person.leave()
             carrying.cancel()
-    return float("inf") if lost or late is None else float(late)
+    return 1.0 if lost or not all_of_them else 1 - in_time / all_of_them
+
+
+async def ticks(http: aiohttp.ClientSession, base: str) -> tuple[float, float]:
+    """All so far, and those in time."""
+    async with http.get(f"{base}/metrics") as answer:
+        text = await answer.text()
+    counts = dict(re.findall(r'dragoman_tick_lateness_seconds_bucket\{le="([^"]+)"\} (\S+)', text))
+    return float(counts["+Inf"]), float(counts[str(LATE)])
 
 
 def served(workers: int) -> int:
-    """People, at most, who are served in time."""
+    """People, at most, for whom 99 of 100 ticks are in time."""
     for rooms in range(STEP, MOST + 1, STEP):
-        with serving(workers) as base:
-            late = asyncio.run(lateness(base, workers, rooms))
-        print(f"{workers} {'process' if workers == 1 else 'workers'}, {rooms * PEOPLE} people: p99 {late:.1f} ms late")
-        if late > LATE_MS:
+        shares = []
+        for _ in range(TRIES):
+            with serving(workers) as base:
+                shares.append(asyncio.run(late_share(base, workers, rooms)))
+            if shares[-1] <= 0.01:
+                break
+        tried = ", ".join(f"{share:.2%}" for share in shares)
+        print(
+            f"workers {workers}, {rooms * PEOPLE} people: {tried} of the ticks are more than {LATE * 1000:.0f} ms late"
+        )
+        if shares[-1] > 0.01:
             return (rooms - STEP) * PEOPLE
     return MOST * PEOPLE
 
@@ -227,7 +248,7 @@ def main() -> None:
     if one and two:
         record("workers2_vs_1", two / one, "ratio")
     else:
-        print("too much runs beside this: nobody was served in time, and that is no figure")
+        print("no figure for workers2_vs_1: somebody was served in time by neither, or by one of them only")
 
 
 if __name__ == "__main__":
