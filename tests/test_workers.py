@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,7 +15,7 @@ from tests.client import PATIENCE, Client, joined
 from tests.e2e.serving import Site, serving
 from tests.test_sessions import speech
 
-ECHO = ("--translator", "echo", "--dialogue", "none", "--http-rate", "1000")
+ECHO = ("--translator", "echo", "--dialogue", "none", "--http-rate", "100000")
 
 
 async def workers(site: Site, ready: int = 0) -> list[dict[str, Any]]:
@@ -112,6 +113,21 @@ async def test_rooms_are_spread_and_all_of_http_works_through_the_front(site: Si
             "name"
         ] == "echo"
         assert await site.get("/v1/ice-servers") == []
+
+
+async def test_workers_share_a_range_of_media_ports() -> None:
+    """No two have one port: people in two rooms are on the two halves of the range."""
+    async with front("--media-ports", "47210-47213") as site:
+        async with (
+            joined(site.http, site.url, await new_room(site), "Ana", "es") as ana,
+            joined(site.http, site.url, await new_room(site), "Bob", "en") as bob,
+        ):
+            used = [
+                {int(port) for port in re.findall(r"a=candidate:\S+ 1 udp \d+ \S+ (\d+)", one.joined["sdp"])}
+                for one in (ana, bob)
+            ]
+        assert {tuple(sorted(port < 47212 for port in set(ports))) for ports in used} >= {(True,), (False,)}, used
+        assert set.union(*used) <= set(range(47210, 47214))
 
 
 async def test_what_the_front_refuses(site: Site) -> None:
