@@ -15,7 +15,8 @@ class Settings:
     translator: str = "auto"
     """Name of the engine, see `signaling/engines.py`."""
     recognizers: int = 2
-    """Utterances the embedded engine can hear at once; each costs a process of about 100 MB."""
+    """Utterances the embedded engine can hear at once, and as many the embedded partner; each costs a process of about
+    100 MB."""
     seamless_model: str = "facebook/seamless-m4t-v2-large"
     """Repository of the hub, or a directory, with the weights of SeamlessM4T-v2."""
 
@@ -34,6 +35,8 @@ class Settings:
     max_waiting: int = 32
     """People in line for a conversation."""
 
+    api_key: str = ""
+    """Who makes calls by OpenAI's Realtime API, or secrets for those who do, must show it; empty: anybody may."""
     allow_origins: tuple[str, ...] = ()
     """Web origins, besides our own, that may use the API and the WebSocket; `*` is any."""
     media_ports: str = ""
