@@ -51,6 +51,9 @@ class TranscriptInterim(TranscriptEvent):
 class TranscriptFinal(TranscriptEvent):
     """What stays."""
 
+    record: int | None = None
+    """The number under which the room's transcript keeps it."""
+
 
 @dataclass(frozen=True, slots=True)
 class LagStages:

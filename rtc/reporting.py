@@ -111,17 +111,16 @@ class Reporter:
         if segment.entry is None and rendering.language != segment.language:
             self.final(segment, Rendering(segment.language, ""), None, now)  # an engine that cannot write what it hears
         segment.settled.pop(rendering.language, None)
-        self._tell(TranscriptFinal(*self._fields(segment, rendering, segment.end_ms)), timestamp, now)
-        self._keep(segment, rendering.language, rendering.text)
+        record = self._keep(segment, rendering.language, rendering.text)
+        self._tell(TranscriptFinal(*self._fields(segment, rendering, segment.end_ms), record=record), timestamp, now)
 
     def abandoned(self, segment: Segment) -> None:
         """The segment has no more words. Of what was shown in interims stays what had settled, some of it spoken."""
         segment.abandoned = True
         for language, text in segment.settled.items():
-            rendering = Rendering(language, text)
-            self._tell(TranscriptFinal(*self._fields(segment, rendering, segment.end_ms)))
-            if text:
-                self._keep(segment, language, text)
+            record = self._keep(segment, language, text) if text else None
+            fields = self._fields(segment, Rendering(language, text), segment.end_ms)
+            self._tell(TranscriptFinal(*fields, record=record))
         segment.settled.clear()
 
     def lag(self, spoken: Spoken, language: str, now: float) -> None:
@@ -133,8 +132,8 @@ class Reporter:
         self._stats.lags.append(lag)
         self._followers(language, lag)
 
-    def _keep(self, segment: Segment, language: str, text: str) -> None:
-        """For the transcript."""
+    def _keep(self, segment: Segment, language: str, text: str) -> int:
+        """For the transcript: the number under which it is there, before anybody is told."""
         if segment.entry is None:
             speaker = self._speaker
             segment.entry = Entry(
@@ -149,11 +148,7 @@ class Reporter:
                 segment.end_ms,
                 streamed=segment.streamed,
             )
-            self._room.transcript.add(segment.entry)
-        if language == segment.language:
-            segment.entry.text = text
-        else:
-            segment.entry.translations[language] = text
+        return self._room.transcript.record(segment.entry, language, text)
 
     def _tell(self, event: TranscriptInterim | TranscriptFinal, timestamp: int | None = None, now: float = 0.0) -> None:
         if not event.translated:

@@ -8,10 +8,13 @@ from typing import Literal, Protocol, TypeVar
 from rtc.events import RoomEvent, SlotsUpdated, TranscriptEvent
 from rtc.slots import Mix, Speaker, StreamKey, assign, wanted
 from rtc.stream import Outlet, Stream
-from rtc.transcript import TranscriptLog
+from rtc.transcript import Entry, TranscriptLog
 
 Mode = Literal["simultaneous", "consecutive"]
 """Whether the interpreter speaks while the speaker does, as soon as a clause has settled, or after them."""
+
+RECORDS_PER_GENERATION = 10**9
+"""Words that never reached the next process leave their numbers unused."""
 
 Event = TypeVar("Event", bound=TranscriptEvent)
 
@@ -57,8 +60,12 @@ class Room:
         now: float,
         has_voice: Callable[[str, str], bool],
         mode: Mode = "simultaneous",
+        kept: Callable[[Entry], None] = lambda entry: None,
+        generation: int = 1,
     ) -> None:
-        """`has_voice(source, target)`: speech of `source` can be heard in `target`. `now`: clock seconds."""
+        """`has_voice(source, target)`: speech of `source` can be heard in `target`. `now`: clock seconds. `kept` is
+        told of every entry of the transcript that is new or has more words. `generation`: 1 for a new room, and one
+        more for each process that it has moved to since."""
         self.id = room_id
         self.name = name
         self.mode: Mode = mode
@@ -66,7 +73,8 @@ class Room:
         self.capacity = capacity
         self.opened_at = now
         self.empty_since: float | None = now
-        self.transcript = TranscriptLog()
+        self.generation = generation
+        self.transcript = TranscriptLog(kept, (generation - 1) * RECORDS_PER_GENERATION)
         self.streamed: set[tuple[str, str]] = set()
         """(member id, language): has a voice in that language whatever `has_voice` says."""
         self._has_voice = has_voice

@@ -11,6 +11,7 @@ nobody hears it twice. The way back is at once, and whatever the stream still ow
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from models.base import DialogueFrame
 from rtc.conversation import Stage
@@ -162,12 +163,12 @@ class StreamingTranslation:
         """The next words; with None there are no more."""
         now_ms = self._room.milliseconds(asyncio.get_running_loop().time())
         for event in self._words.flush() if piece is None else self._words.add(piece, now_ms):
-            for listener in self._room.listeners(TARGET, self._speaker):
-                listener.tell(event)
             if isinstance(event, TranscriptFinal):
                 ids = (event.segment_id, event.utterance_id, self._speaker.id, self._speaker.name)
                 entry = Entry("stream", *ids, TARGET, event.text, event.start_ms, event.end_ms)
-                self._room.transcript.add(entry)
+                event = replace(event, record=self._room.transcript.record(entry, TARGET, event.text))
+            for listener in self._room.listeners(TARGET, self._speaker):
+                listener.tell(event)
 
     def _rise(self) -> bool:
         """Give the seat back, at once, if there is one. True if it was translating."""

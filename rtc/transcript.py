@@ -1,7 +1,7 @@
 """What was said and written in a room, and how it reads as text or subtitles. Pure."""
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,6 +28,8 @@ class Entry:
     """Language → text, as far as anybody needed it."""
     streamed: str = ""
     """A language in which entries of kind `stream` say what this one says."""
+    records: dict[str, int] = field(default_factory=dict)
+    """Language → the number under which those words were recorded. Who has seen a number has seen all before it."""
 
     @property
     def words(self) -> tuple[str, str]:
@@ -46,21 +48,54 @@ class Entry:
 class TranscriptLog:
     """Entries in the order in which they were said; the oldest go when it is full."""
 
-    def __init__(self) -> None:
-        self._entries: deque[Entry] = deque(maxlen=MAX_ENTRIES)
+    def __init__(self, kept: Callable[[Entry], None] = lambda entry: None, first: int = 0) -> None:
+        """`kept` is told of every entry that is new or has more words. Numbers begin after `first`."""
+        self._entries: OrderedDict[str, Entry] = OrderedDict()  # by segment
+        self._kept = kept
+        self.last_record = first
+        """The number given last."""
 
     def add(self, entry: Entry) -> None:
-        self._entries.append(entry)
+        """An entry as it is; a later version of one replaces it where it stands."""
+        self._entries[entry.segment_id] = entry
+        if len(self._entries) > MAX_ENTRIES:
+            self._entries.popitem(last=False)
+
+    def record(self, entry: Entry, language: str, text: str | None) -> int:
+        """Final words of an entry, which is added if it is new: the number under which they are kept. None: there are
+        no words in that language, and who listens in it is told them as they are."""
+        if language == entry.language:
+            entry.text = text or ""
+        elif text is not None:
+            entry.translations[language] = text
+        if not entry.records:
+            self.add(entry)
+        self.last_record += 1
+        entry.records[language] = self.last_record
+        self._kept(entry)
+        return self.last_record
+
+    def since(self, number: int) -> list[tuple[int, Entry, str]]:
+        """(number, entry, language) of what was recorded after that number, in order."""
+        return sorted(
+            (
+                (recorded, entry, language)
+                for entry in self
+                for language, recorded in entry.records.items()
+                if recorded > number
+            ),
+            key=lambda found: found[0],
+        )
 
     def __iter__(self) -> Iterator[Entry]:
-        return iter(self._entries)
+        return iter(self._entries.values())
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def utterance(self, utterance_id: str) -> list[Entry]:
         """The segments of one utterance, or the one chat message, in order; empty if unknown."""
-        return [entry for entry in self._entries if entry.utterance_id == utterance_id]
+        return [entry for entry in self if entry.utterance_id == utterance_id]
 
 
 def as_text(lines: Iterable[tuple[Entry, str]]) -> str:

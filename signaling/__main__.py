@@ -3,11 +3,11 @@
 import argparse
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -16,8 +16,11 @@ from aiohttp import web
 from models.base import EngineError
 from signaling import fetch_models, ice, turn_server
 from signaling.engines import DIALOGUES, TRANSLATORS, build_dialogue, build_engine, build_streaming
+from signaling.front import PLACER, create_front
+from signaling.runtime import event_loop, log_to_stderr
 from signaling.server import HOUSE, create_app
 from signaling.settings import Settings
+from signaling.worker_process import BAD_SETTINGS
 
 HELP: dict[str, str] = {
     "host": "address to listen on [HOST]",
@@ -50,6 +53,9 @@ HELP: dict[str, str] = {
     "cloudflare_turn_token": "API token of that key; better given in the environment",
     "twilio_account_sid": "account of Twilio, for its TURN servers",
     "twilio_auth_token": "auth token of that account; better given in the environment",
+    "workers": "processes that hold rooms, behind one that holds none; 1 for a single process",
+    "session_secret": "signs what clients resume with; random if empty. Servers that share rooms share it",
+    "session_ttl": "seconds for which a session can be resumed in another process",
     "max_rooms": "rooms at once",
     "max_participants": "people in all rooms together",
     "room_capacity": "people in one room",
@@ -114,46 +120,43 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
 
 def serve(settings: Settings) -> int:
     """Run until interrupted or terminated."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
-    logging.getLogger("aioice").setLevel(logging.WARNING)
+    log_to_stderr()
     try:
         app = application(settings)
     except ValueError as error:
         print(f"dragoman: {error}", file=sys.stderr)
-        return 2
+        return BAD_SETTINGS
     try:
         with asyncio.Runner(loop_factory=event_loop()) as runner:
-            runner.run(_serve(app, settings))
+            return runner.run(_serve(app, settings))
     except turn_server.NotStarted as error:
         print(f"dragoman: {error}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"dragoman: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return 1
-    return 0
 
 
 def application(settings: Settings) -> web.Application:
-    """What is served, and a TURN server if asked for. Raises ValueError for settings that cannot be."""
+    """What is served, in one process or in one before several, and a TURN server if asked for. Raises ValueError for
+    settings that cannot be."""
+    if settings.workers < 1:
+        raise ValueError("There must be one worker at least.")
     ice.check(settings)
     settings, turn = turn_server.prepare(settings) if settings.turn else (settings, None)
-    app = create_app(build_engine(settings), settings, build_dialogue(settings), build_streaming(settings))
+    if settings.workers > 1:
+        app, counters = create_front(settings), Counter[str]()
+    else:
+        app = create_app(build_engine(settings), settings, build_dialogue(settings), build_streaming(settings))
+        counters = app[HOUSE].ice.counters
     if turn is not None:
-        app.cleanup_ctx.insert(0, turn_server.beside(turn, app[HOUSE].ice.counters))
+        app.cleanup_ctx.insert(0, turn_server.beside(turn, counters))
     return app
 
 
-def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where it is installed: it takes half as long to bring a packet from the socket to us."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
-
-
-async def _serve(app: web.Application, settings: Settings) -> None:
+async def _serve(app: web.Application, settings: Settings) -> int:
     stop = asyncio.Event()
+    ended = app[PLACER].ended if PLACER in app else asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt instead
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -164,9 +167,14 @@ async def _serve(app: web.Application, settings: Settings) -> None:
         for address in runner.addresses:
             host = f"[{address[0]}]" if ":" in address[0] else address[0]
             print(f"Dragoman is at http://{host}:{address[1]}/  (Ctrl-C to stop)", flush=True)
-        await stop.wait()
+        async with asyncio.TaskGroup() as tasks:
+            reasons = [tasks.create_task(event.wait()) for event in (stop, ended)]
+            await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
+            for reason in reasons:
+                reason.cancel()
     finally:
         await runner.cleanup()
+    return BAD_SETTINGS if PLACER in app and app[PLACER].failed else 0
 
 
 def doctor() -> int:

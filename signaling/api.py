@@ -1,36 +1,30 @@
-"""The HTTP half of wire protocol v1."""
+"""The HTTP half of wire protocol v1, as far as it is about this process: its rooms, its engines, its counters."""
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-import static
 from models.base import EngineError, Transcript
 from rtc.opus import to_ogg
 from rtc.room import Room
 from rtc.transcript import Entry, as_text, as_webvtt
 from signaling.house import House
-from signaling.http import Problem, json_object, limit
+from signaling.http import HEARTBEAT, Problem, limit, room_not_found
 from signaling.limits import Limiter
-from signaling.lobby import TooManyRooms
+from signaling.lobby_api import dump_card
 from signaling.metrics import metrics_text, stats
 from signaling.parlour import Parlour
-from signaling.participant import card, present
-from signaling.protocol import MAX_NAME, ProtocolError, clean, read_mode
+from signaling.participant import present
+from signaling.placement import RoomCard
+from signaling.protocol import clean
 from signaling.room_socket import RoomConnection
 from signaling.talk_socket import TalkConnection
 
-PAGES = Path(static.__file__).parent
 MAX_CACHED_AUDIO = 64
 """Replays kept: about 10 kB each."""
-HEARTBEAT = 10.0
-"""Seconds between WebSocket pings: how soon a vanished client is known."""
 
 
 class Api:
@@ -44,14 +38,8 @@ class Api:
     def routes(self) -> list[web.AbstractRouteDef]:
         """Every address."""
         return [
-            web.get("/", self.lobby_page),
-            web.get("/room/{room}", self.room_page),
-            web.get("/talk", self.talk_page),
-            web.static("/static", PAGES),
             web.get("/v1/engine", self.engine),
             web.get("/v1/languages", self.languages),
-            web.get("/v1/rooms", self.rooms),
-            web.post("/v1/rooms", self.create_room),
             web.get("/v1/rooms/{room}", self.room),
             web.get("/v1/rooms/{room}/transcript", self.transcript),
             web.get("/v1/rooms/{room}/signal", self.signal),
@@ -61,22 +49,8 @@ class Api:
             web.get("/v1/ice-servers", self.ice_servers),
             web.get("/v1/stats", self.stats),
             web.get("/metrics", self.metrics),
-            web.get("/healthz", self.healthz),
             web.get("/readyz", self.readyz),
         ]
-
-    # pages
-
-    async def lobby_page(self, request: web.Request) -> web.FileResponse:
-        return web.FileResponse(PAGES / "index.html")
-
-    async def room_page(self, request: web.Request) -> web.FileResponse:
-        """The page asks for the room itself, and says so if it is gone."""
-        return web.FileResponse(PAGES / "room.html")
-
-    async def talk_page(self, request: web.Request) -> web.FileResponse:
-        """The page asks whether there is anybody to talk with."""
-        return web.FileResponse(PAGES / "talk.html")
 
     # engine
 
@@ -109,34 +83,9 @@ class Api:
 
     # rooms
 
-    async def rooms(self, request: web.Request) -> web.Response:
-        self._house.lobby.expire(_now())
-        return web.json_response([_room(room) for room in self._house.lobby])
-
-    async def create_room(self, request: web.Request) -> web.Response:
-        limit(self._limiter, request)
-        if self._house.draining:
-            raise Problem(503, "draining", "The server is about to stop.", retry_after=60)
-        fields = await json_object(request)
-        name = fields.get("name")
-        if name is not None and not isinstance(name, str):
-            raise Problem(400, "bad_message", "name must be a string.")
-        name = " ".join(clean(name or "").split())
-        if len(name) > MAX_NAME:
-            raise Problem(400, "too_large", f"A room's name has at most {MAX_NAME} characters.")
-        try:
-            mode = "simultaneous" if fields.get("mode") is None else read_mode(fields["mode"])
-        except ProtocolError as error:
-            raise Problem(400, error.code, str(error)) from None
-        try:
-            room = self._house.lobby.create(name or None, _now(), mode)
-        except TooManyRooms as full:
-            raise Problem(503, "house_full", str(full), full.retry_after) from None
-        return web.json_response(_room(room), status=201, headers={"Location": f"/v1/rooms/{room.id}"})
-
     async def room(self, request: web.Request) -> web.Response:
         room = self._room(request)
-        return web.json_response({**_room(room), "participants": present(room)})
+        return web.json_response({**dump_card(RoomCard.of(room, _now())), "participants": present(room)})
 
     async def transcript(self, request: web.Request) -> web.Response:
         limit(self._limiter, request)
@@ -263,9 +212,6 @@ class Api:
     async def metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=metrics_text(self._house), headers={"Content-Type": "text/plain; version=0.0.4"})
 
-    async def healthz(self, request: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"})
-
     async def readyz(self, request: web.Request) -> web.Response:
         """200 once rooms are interpreted. What the voice to talk with is doing is told beside it and decides nothing:
         a load balancer that waited for it would keep people out of rooms for the minutes that its weights take, and who
@@ -293,7 +239,7 @@ class Api:
     def _room(self, request: web.Request) -> Room:
         room = self._house.lobby.find(request.match_info["room"], _now())
         if room is None:
-            raise Problem(404, "room_not_found", "There is no such room: it may have closed. Open a new one.")
+            raise room_not_found()
         return room
 
     def _language(self, request: web.Request) -> str | None:
@@ -305,18 +251,6 @@ class Api:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _room(room: Room) -> dict[str, Any]:
-    opened = datetime.fromtimestamp(time.time() - (_now() - room.opened_at), UTC)
-    return {
-        **card(room),
-        "url": f"/room/{room.id}",
-        "participants": len(room),
-        "participant_count": len(room),
-        "capacity": room.capacity,
-        "created_at": opened.isoformat(timespec="seconds"),
-    }
 
 
 def _line(entry: Entry, language: str, text: str) -> dict[str, Any]:

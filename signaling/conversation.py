@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from rtc.conversation import ASSISTANT, Conversation, Stage
+from rtc.room import new_id
 from rtc.rtp import Packet
 from rtc.stats import Stats
 from rtc.stream import Outlet
@@ -34,6 +35,7 @@ class Talker(Session):
         """`released` is called as soon as they need no seat any more."""
         super().__init__(stats, settings, connector, ticker, SLOTS)
         self.name = joining.name
+        self.resume_token = new_id("r")
         self._stage = stage
         self._released = released
         self._conversation = Conversation(stage, stats, ticker, self.id, self.tell)

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import secrets
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -21,10 +23,15 @@ from signaling.ice_servers import IceServers
 from signaling.lobby import Lobby
 from signaling.parlour import Parlour
 from signaling.participant import Participant, announce, public
+from signaling.placement import NoRecords, Records, RoomCard
 from signaling.protocol import Join, ProtocolError
+from signaling.session_token import BadToken, SessionToken
 from signaling.settings import Settings
 from signaling.states import state_message, tell_progress
 from signaling.visit import Visit
+
+MOVING = 0.2
+"""Seconds after which the next process may know the room."""
 
 log = logging.getLogger(__name__)
 
@@ -38,18 +45,25 @@ class House:
         settings: Settings,
         dialogue: DialogueThread | None = None,
         streaming: StreamingTranslator | None = None,
+        records: Records | None = None,
+        stats: Stats | None = None,
     ) -> None:
-        """Without a `dialogue` there is nobody to talk with; without `streaming`, all is translated in segments."""
+        """Without a `dialogue` there is nobody to talk with; without `streaming` all is translated in segments; without
+        `records` rooms end with this process."""
         self.engine = engine
         self.streaming = streaming
         self.settings = settings
-        self.stats = Stats()
-        self.lobby = Lobby(settings.max_rooms, settings.room_capacity, settings.room_ttl, self._has_voice)
+        self.stats = stats or Stats()
+        self._records = records or NoRecords()
+        self.lobby = Lobby(
+            settings.max_rooms, settings.room_capacity, settings.room_ttl, self._has_voice, self._records.put
+        )
         self.ice = IceServers(settings)
         self._ports = Ports(port_range(settings.media_ports) if settings.media_ports else ())
         self.parlour = None if dialogue is None else Parlour(dialogue, settings, self.stats, self.connect)
         self.draining = False
-        self._sessions: dict[str, Participant] = {}  # by resume token
+        self._secret = (settings.session_secret or secrets.token_hex()).encode()
+        self._sessions: dict[str, Participant] = {}  # by session id
         self._tickers: dict[str, tuple[Ticker, asyncio.Task[None]]] = {}  # by room
         self._visits: dict[str, Visit] = {}  # of the voice, by room
         self._entering: Counter[str] = Counter()  # people, by room
@@ -138,13 +152,35 @@ class House:
         """End `run`. Idempotent."""
         self._close.set()
 
-    async def join(self, room: Room, message: Join) -> Participant:
-        """Let somebody in: checks, media connection, place in the room; `session.joined` is in their outbox.
+    async def emptied(self) -> None:
+        """After `close`: wait until nothing more happens in any room."""
+        for participant in list(self._sessions.values()):
+            await participant.departed.wait()
+
+    async def open_room(self, card: RoomCard, generation: int) -> Room:
+        """A room that a placer has put here, with all that was said in it before. Idempotent."""
+        entries = await self._records.load(card.id)
+        room = self.lobby.open(card.id, card.name, card.mode, _now(), generation)
+        if not len(room.transcript):
+            room.opened_at = _now() - (time.time() - card.opened_at)
+            for entry in entries:
+                room.transcript.add(entry)
+        return room
+
+    def write_down(self, room: Room) -> None:
+        """People came or went, or it has another mode: that must outlive us."""
+        self._records.changed(RoomCard.of(room, _now()))
+
+    async def join(self, room: Room, message: Join, moved: SessionToken | None = None) -> Participant:
+        """Let somebody in: checks, media connection, place in the room; `session.joined` is in their outbox. `moved`:
+        who they were where the room was before.
 
         Raises ProtocolError, and leaves nothing behind then.
         """
         if self.draining:
-            raise ProtocolError("draining", "The server is about to stop. Try again in a minute.", retry_after=60)
+            if isinstance(self._records, NoRecords):
+                raise ProtocolError("draining", "The server is about to stop. Try again in a minute.", retry_after=60)
+            raise ProtocolError("room_moving", "The room is on its way to another process.", retry_after=MOVING)
         full = len(room) >= room.capacity
         if full or self.participants + self._entering.total() >= self.settings.max_participants:
             where = f"All {room.capacity} places in this room are taken." if full else "The house is full."
@@ -162,11 +198,16 @@ class House:
             ticker,
             message,
             None if self.parlour is None else self.parlour.engine,
+            self._secret,
+            moved,
             self.streaming,
         )
         self._entering[room.id] += 1
         try:
             answer = await participant.connect(message.sdp)
+            if participant.session_id in self._sessions:  # they came twice, and the other was faster
+                await participant.hang_up()
+                raise _moved()
             room.join(participant)
         except RoomFull as full_now:
             await participant.hang_up()
@@ -174,12 +215,20 @@ class House:
         finally:
             self._entering -= Counter([room.id])
             self._rest(room)
-        participant.outbox.resume(None, participant.joined(answer))  # before the slots told while joining
+        joined = participant.joined(answer)
+        if moved is None:
+            joined["record"] = room.transcript.last_record
+        else:
+            participant.outbox.begin_at(message.last_seq or 0)
+        participant.outbox.resume(None, joined)  # before the slots told while joining
         participant.send(self.state_message())
+        if moved is not None and message.last_record is not None:
+            participant.catch_up(message.last_record)
         announce(room, {"type": "participant.joined", "participant": public(participant)}, but=participant)
         room.changed()
-        self._sessions[participant.resume_token] = participant
-        self.stats.sessions["joined"] += 1
+        self._sessions[participant.session_id] = participant
+        self.stats.sessions["joined" if moved is None else "moved"] += 1
+        self.write_down(room)
         self._tasks.create_task(self._live(participant))
         return participant
 
@@ -218,10 +267,21 @@ class House:
             self._tickers.pop(room.id)[1].cancel()
 
     async def resume(self, room: Room, message: Join) -> Participant:
-        """Give somebody their session back. Raises ProtocolError."""
-        participant = self._sessions.get(message.resume or "")
-        if participant is None or participant.room is not room or participant.over:
-            raise ProtocolError("unknown_session", "That session is over. Join again.")
+        """Give somebody their session back; or take it over, if it is from where the room was before. Raises
+        ProtocolError."""
+        try:
+            token = SessionToken.read(message.resume or "", self._secret, time.time())
+        except BadToken:
+            raise _unknown() from None
+        if token.room != room.id:
+            raise _unknown()
+        participant = self._sessions.get(token.session)
+        if participant is None or participant.over:
+            if token.generation >= room.generation:
+                raise _unknown()
+            if message.sdp is None or not message.name:
+                raise _moved()
+            return await self.join(room, message, token)
         answer = None if message.sdp is None else await participant.connect(message.sdp)
         self.stats.sessions["resumed"] += 1
         if answer is not None:
@@ -234,8 +294,9 @@ class House:
         try:
             await participant.run()
         finally:
-            self._sessions.pop(participant.resume_token, None)
+            del self._sessions[participant.session_id]
             self._rest(participant.room)
+            self.write_down(participant.room)
 
     def connect(
         self, max_slots: int, on_packet: Callable[[Packet], None], ticker: Ticker, channel: Channel | None = None
@@ -254,3 +315,15 @@ class House:
             and spoken.speech_out
             and translator.route(source, target) is not None
         )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _unknown() -> ProtocolError:
+    return ProtocolError("unknown_session", "That session is over. Join again.")
+
+
+def _moved() -> ProtocolError:
+    return ProtocolError("session_moved", "The room has moved: join it with the same session, and a new offer.")

@@ -23,6 +23,8 @@ CONTENT_SECURITY_POLICY = (
     "script-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'self'"
 )
 
+HEARTBEAT = 10.0
+"""Seconds between WebSocket pings: how soon a vanished client is known."""
 ALLOWED_HEADERS = "Authorization, Content-Type, X-OpenAI-Agents-SDK"
 """What pages of other origins may say besides what every page may; the last is what OpenAI's SDK calls itself."""
 
@@ -50,6 +52,11 @@ class Problem(Exception):
         self.detail = detail
         self.retry_after = retry_after
         self.more = more or {}
+
+
+def room_not_found() -> Problem:
+    """Whoever is asked for it."""
+    return Problem(404, "room_not_found", "There is no such room: it may have closed. Open a new one.")
 
 
 def problem_response(problem: Problem) -> web.Response:

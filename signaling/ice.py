@@ -36,10 +36,19 @@ def port_range(text: str) -> range:
     return range(int(first), int(last) + 1)
 
 
+def share_of(text: str, number: int, shares: int) -> str:
+    """The part of a range, as even as can be, that falls to one of several processes: no two can have one port."""
+    if not text:
+        return ""
+    ports = port_range(text)
+    first, end = (len(ports) * one // shares for one in (number, number + 1))
+    return f"{ports[first]}-{ports[end - 1]}"
+
+
 def check(settings: Settings) -> None:
     """Raises ValueError, a sentence for who set it, if something cannot work."""
-    if settings.media_ports:
-        port_range(settings.media_ports)
+    if settings.media_ports and len(port_range(settings.media_ports)) < settings.workers:
+        raise ValueError("--media-ports has fewer ports than there are workers, and each needs one of its own")
     for url in (settings.stun_url, *settings.turn_urls):
         if url and port_of(url) is None:
             raise ValueError(f"{url!r} is no address of a STUN or TURN server; turn:turn.example.org:3478 is one")

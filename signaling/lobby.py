@@ -1,5 +1,6 @@
 """The rooms there are: made, found, listed, forgotten. Pure; time is an argument."""
 
+import functools
 import math
 import re
 import secrets
@@ -31,11 +32,20 @@ class TooManyRooms(Exception):
 class Lobby:
     """All rooms of this process, by id."""
 
-    def __init__(self, max_rooms: int, capacity: int, ttl: float, has_voice: Callable[[str, str], bool]) -> None:
+    def __init__(
+        self,
+        max_rooms: int,
+        capacity: int,
+        ttl: float,
+        has_voice: Callable[[str, str], bool],
+        kept: Callable[[str, Entry], None] = lambda room_id, entry: None,
+    ) -> None:
+        """`kept`: see `Room`, here with the room's id."""
         self._max_rooms = max_rooms
         self._capacity = capacity
         self._ttl = ttl
         self._has_voice = has_voice
+        self._kept = kept
         self._rooms: dict[str, Room] = {}
 
     def __iter__(self) -> Iterator[Room]:
@@ -53,9 +63,21 @@ class Lobby:
         room_id = base or _friendly()
         while room_id in self._rooms:
             room_id = f"{base}-{secrets.randbelow(9000) + 1000}" if base else _friendly()
-        room = Room(room_id, name or room_id, self._capacity, now, self._has_voice, mode)
-        self._rooms[room_id] = room
+        return self.open(room_id, name or room_id, mode, now)
+
+    def open(self, room_id: str, name: str, mode: Mode, now: float, generation: int = 1) -> Room:
+        """The room of that id: made if it is not there, and of that generation at least."""
+        room = self._rooms.get(room_id)
+        if room is None:
+            kept = functools.partial(self._kept, room_id)
+            room = Room(room_id, name, self._capacity, now, self._has_voice, mode, kept, generation)
+            self._rooms[room_id] = room
+        room.generation = max(room.generation, generation)
         return room
+
+    def drop(self, room_id: str) -> None:
+        """Forget a room. Idempotent."""
+        self._rooms.pop(room_id, None)
 
     def find(self, room_id: str, now: float) -> Room | None:
         """The room, if it is there."""

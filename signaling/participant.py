@@ -1,6 +1,7 @@
 """One person in a room: what they say is interpreted, what others say reaches them, what they type is translated."""
 
 import asyncio
+import time
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
@@ -18,7 +19,9 @@ from rtc.streaming_translation import StreamingTranslator
 from rtc.ticker import Ticker
 from rtc.transcript import Entry
 from signaling.protocol import Join, ProtocolError, Update, dump_slots, error_message
+from signaling.replay import replay, unfinished, words_message
 from signaling.session import Connector, Session
+from signaling.session_token import SessionToken
 from signaling.settings import Settings
 
 MAX_CHATS = 16
@@ -37,11 +40,16 @@ class Participant(Session):
         connector: Connector,
         ticker: Ticker,
         joining: Join,
-        dialogue: DialogueThread | None = None,
+        dialogue: DialogueThread | None,
+        secret: bytes,
+        moved: SessionToken | None = None,
         streaming: StreamingTranslator | None = None,
     ) -> None:
-        """`dialogue`: the voice that they may invite."""
+        """`dialogue`: the voice that they may invite. `secret` signs what they resume with. `moved`: who they were
+        where the room was before."""
         super().__init__(stats, settings, connector, ticker, settings.max_slots)
+        if moved is not None:
+            self.id, self.session_id = moved.participant, moved.session
         self.name = joining.name
         self.language = joining.language
         self.speaks = joining.speaks
@@ -49,10 +57,12 @@ class Participant(Session):
         self.muted = False
         self.last_spoke = 0.0
         self.room = room
+        self._secret = secret
         self._engine = engine
         self._dialogue = dialogue
         self._interpreter = Interpreter(room, self, engine, stats, ticker, streaming=streaming)
-        self._chats: asyncio.Queue[Entry] = asyncio.Queue(MAX_CHATS)
+        self._chats: asyncio.Queue[tuple[Entry, set[str]]] = asyncio.Queue(MAX_CHATS)
+        """With the ids of those who need no translation."""
 
     # what a room needs to know
 
@@ -106,10 +116,12 @@ class Participant(Session):
     def joined(self, answer: str | None) -> dict[str, Any]:
         """`session.joined`, on joining and on resuming."""
         engine, voice = self._engine, self._dialogue
+        expires = round(time.time() + self._settings.session_ttl)
+        token = SessionToken(self.room.id, self.room.generation, self.id, self.session_id, expires)
         return {
             "type": "session.joined",
             "session_id": self.session_id,
-            "resume": self.resume_token,
+            "resume": token.sign(self._secret),
             "participant": public(self),
             "room": card(self.room),
             "participants": present(self.room),
@@ -155,34 +167,47 @@ class Participant(Session):
         entry = Entry("chat", new_id("msg"), utterance_id, self.id, self.name, self.source_language, text, now, now)
         if self._chats.full():
             raise ProtocolError("rate_limited", "Your last messages are still being translated.", retry_after=1)
-        self.room.transcript.add(entry)
-        self._chats.put_nowait(entry)
+        self.room.transcript.record(entry, entry.language, text)
+        told = {member.id for member in people(self.room) if member.language == entry.language or member is self}
+        for member in people(self.room):
+            if member.id in told:
+                member.send(words_message(entry, entry.language))
+        self._chats.put_nowait((entry, told))
+
+    def catch_up(self, last_record: int) -> None:
+        """They come from where the room was before: what they missed since, and what was still to be translated."""
+        transcript, now = self.room.transcript, self.room.milliseconds(asyncio.get_running_loop().time())
+        for message in replay(transcript, last_record, self.id, self.language):
+            self.send(message)
+        others = {member.id for member in people(self.room)} - {self.id}
+        for entry in unfinished(transcript, self.id, self.language, now)[-MAX_CHATS:]:
+            self._chats.put_nowait((entry, others))
 
     async def _translate_chats(self) -> None:
-        """Messages one after the other, each to everybody in their language: at once where it is the sender's own."""
-        translator = self._engine.translator
+        """Messages one after the other, to everybody who has not read them as they are, in their language."""
+        translator, transcript = self._engine.translator, self.room.transcript
         while True:
-            entry = await self._chats.get()
+            entry, told = await self._chats.get()
             waiting: dict[str, list[Participant]] = {}
             for member in people(self.room):
-                if member.language == entry.language or member is self:
-                    member.send(_chat_message(entry, entry.language, entry.text))
-                else:
+                if member.id not in told:
                     waiting.setdefault(member.language, []).append(member)
-            routed = [language for language in waiting if translator.route(entry.language, language) is not None]
+            source, words = entry.words
+            routed = [language for language in waiting if translator.route(source, language) is not None]
             if routed and self._engine.state == "ready":
                 try:
-                    renderings = translator.render(Transcript(entry.text, entry.language), routed, speech=False)
+                    renderings = translator.render(Transcript(words, source), routed, speech=False)
                     while (rendering := await self._engine.run(next, renderings, None)) is not None:
-                        entry.translations[rendering.language] = rendering.text
-                        self._stats.translations[f"{entry.language}>{rendering.language}"] += 1
+                        transcript.record(entry, rendering.language, rendering.text)
+                        self._stats.translations[f"{source}>{rendering.language}"] += 1
                         for member in waiting.pop(rendering.language, []):
-                            member.send(_chat_message(entry, rendering.language, rendering.text, rendering.via))
+                            member.send(words_message(entry, rendering.language, rendering.via))
                 except EngineError as error:
                     self.send(error_message("engine_failed", str(error)))
-            for members in waiting.values():  # nobody can translate it: better read as it is than not at all
+            for language, members in waiting.items() if entry.kind == "chat" else ():
+                transcript.record(entry, language, None)  # better read as it is than not at all
                 for member in members:
-                    member.send(_chat_message(entry, entry.language, entry.text))
+                    member.send(words_message(entry, language))
 
 
 def people(room: Room) -> list[Participant]:
@@ -208,27 +233,12 @@ def public(member: Participant | Guest) -> dict[str, Any]:
 
 
 def announce(room: Room, message: dict[str, Any], but: Participant | None = None) -> None:
-    """Send a message to everybody in a room, or to everybody but one."""
+    """Send a message to everybody in a room who stays, or to everybody but one."""
     for person in people(room):
-        if person is not but:
+        if person is not but and not person.over:  # where all go at once, nobody is left
             person.send(message)
 
 
 def card(room: Room) -> dict[str, Any]:
     """A room as those in it see it."""
     return {"id": room.id, "name": room.name, "mode": room.mode}
-
-
-def _chat_message(entry: Entry, language: str, text: str, via: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {
-        "type": "chat.message",
-        "message_id": entry.segment_id,
-        "utterance_id": entry.utterance_id,
-        "participant_id": entry.participant_id,
-        "name": entry.name,
-        "language": language,
-        "source_language": entry.language,
-        "text": text,
-        "original_text": entry.text,
-        "via": via,
-    }

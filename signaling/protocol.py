@@ -65,9 +65,11 @@ class Join:
     mix: Mix
     resume: str | None
     last_seq: int | None
+    last_record: int | None = None
+    """The greatest `record` the client has seen."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TalkJoin(Join):
     """`session.join` of a conversation."""
 
@@ -204,8 +206,9 @@ class Parser:
 
     def _join(self, fields: dict[str, Any]) -> Join:
         sdp, resume, last_seq = self._session(fields)
+        last_record = _optional(fields, "last_record", int)
         if resume is not None and "name" not in fields:
-            return Join("", "", "", sdp, "both", resume, last_seq)
+            return Join("", "", "", sdp, "both", resume, last_seq, last_record)
         return Join(
             _name(_required(fields, "name", str)),
             self._language(_required(fields, "language", str)),
@@ -214,6 +217,7 @@ class Parser:
             _mix(_optional(fields, "mix", str) or "both"),
             resume,
             last_seq,
+            last_record,
         )
 
     def _update(self, fields: dict[str, Any]) -> Update:
@@ -271,7 +275,7 @@ class TalkParser(Parser):
         name = _optional(fields, "name", str)
         wait, voice = _flag(fields, "wait"), _optional(fields, "voice", str)
         name = "" if name is None else _name(name)
-        return TalkJoin(name, "", "", sdp, "both", resume, last_seq, voice, wait is not False)
+        return TalkJoin(name, "", "", sdp, "both", resume, last_seq, voice=voice, wait=wait is not False)
 
 
 _BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # they could make a name run over its neighbours

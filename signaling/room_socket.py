@@ -12,7 +12,7 @@ from signaling.socket import Connection
 class RoomConnection(Connection[Participant]):
     """Serves somebody in `room`."""
 
-    final = ("room_full", "draining")
+    final = ("room_full", "draining", "room_moving")
 
     def __init__(self, ws: web.WebSocketResponse, room: Room, house: House) -> None:
         super().__init__(ws, house, Parser(self._knows, house.settings.max_sdp, house.settings.max_chat))
@@ -34,6 +34,7 @@ class RoomConnection(Connection[Participant]):
             case RoomUpdate(mode=mode, voice=voice):
                 if mode is not None:
                     session.update_room(mode)
+                    self._house.write_down(self._room)
                 if voice is not None:
                     (self._house.invite if voice else self._house.dismiss)(self._room)
             case _:

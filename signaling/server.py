@@ -8,11 +8,14 @@ from aiohttp import web
 
 from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
+from rtc.stats import Stats
 from rtc.streaming_translation import StreamingTranslator
 from signaling.api import Api
 from signaling.house import House
 from signaling.http import MAX_BODY, middleware
 from signaling.limits import HTTP_BURST, Limiter
+from signaling.lobby_api import LobbyApi
+from signaling.placement import LocalPlacer, Records
 from signaling.realtime import Realtime
 from signaling.settings import Settings
 
@@ -26,11 +29,16 @@ def create_app(
     settings: Settings,
     dialogue: DialogueThread | None = None,
     streaming: StreamingTranslator | None = None,
+    records: Records | None = None,
+    stats: Stats | None = None,
 ) -> web.Application:
-    """An application that holds one house. It serves at once, while the engines still warm up."""
+    """An application that holds one house. It serves at once, while the engines still warm up. `records`: where the
+    rooms are written down, if they are to outlive the process. `stats`: where to count, if somebody else does too."""
     app = web.Application(middlewares=[middleware(settings.allow_origins)], client_max_size=MAX_BODY)
-    house = app[HOUSE] = House(engine, settings, dialogue, streaming)
+    house = app[HOUSE] = House(engine, settings, dialogue, streaming, records, stats)
     limiter = Limiter(settings.http_rate, HTTP_BURST)
+    placer = LocalPlacer(house.lobby, lambda: asyncio.get_running_loop().time())
+    app.add_routes(LobbyApi(placer, limiter, lambda: house.draining).routes())
     app.add_routes([*Api(house, limiter).routes(), *Realtime(house, limiter).routes()])
     app.cleanup_ctx.append(_keep_house)
     app.on_shutdown.append(_drain)

@@ -46,7 +46,6 @@ class Session(ABC):
     ) -> None:
         self.id = new_id("p")
         self.session_id = new_id("s")
-        self.resume_token = new_id("r")
         self.outbox = Outbox()
         self.wake = asyncio.Event()
         """Something is in the outbox, or the attached WebSocket changed."""
@@ -63,6 +62,8 @@ class Session(ABC):
         """The first media connection is up."""
         self._attached: object | None = None
         self._attendance_changed = asyncio.Event()
+        self.departed = asyncio.Event()
+        """Nothing they say reaches anybody any more."""
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     # what they came for
@@ -114,6 +115,7 @@ class Session(ABC):
     async def _release(self, reason: str) -> None:
         self.end(reason)
         self._depart()
+        self.departed.set()
         self._stats.sessions[reason] += 1
         self.wake.set()
         await self.hang_up()

@@ -1,6 +1,8 @@
 """Everything that can be set, read once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,13 @@ class Settings:
     twilio_auth_token: str = field(default="", repr=False)
     """With the account's SID: TURN servers of Twilio."""
 
+    workers: int = 1
+    """Processes that hold rooms, behind one that holds none; 1: this process does it all."""
+    session_secret: str = field(default="", repr=False)
+    """Signs what a client resumes with; empty: a random one for as long as the process lives."""
+    session_ttl: float = 86_400.0
+    """Seconds for which that is good; it is renewed with every join and resume."""
+
     max_rooms: int = 200
     max_participants: int = 100
     """In all rooms together."""
@@ -96,3 +105,11 @@ class Settings:
     chat_rate: float = 2.0
     http_rate: float = 5.0
     """Requests a second and address that cost something: rooms made, sockets opened, utterances spoken."""
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Self:
+        """From what `dataclasses.asdict` made of another, perhaps by way of JSON, which knows no tuples."""
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+        }
+        return cls(**values)

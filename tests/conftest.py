@@ -15,6 +15,7 @@ from rtc.dialogue_thread import DialogueThread
 from rtc.streaming_translation import StreamingTranslator
 from signaling.engines import build_engine, build_streaming
 from signaling.house import House
+from signaling.placement import Records
 from signaling.server import HOUSE, create_app
 from signaling.settings import Settings
 
@@ -84,10 +85,11 @@ async def serve(
     ready: bool = True,
     dialogue: DialogueThread | None = None,
     streaming: StreamingTranslator | None = None,
+    records: Records | None = None,
 ) -> AsyncIterator[Server]:
     """`ready`: only once the engines are."""
     before = asyncio.all_tasks()
-    app = create_app(build_engine(settings), settings, dialogue, streaming or build_streaming(settings))
+    app = create_app(build_engine(settings), settings, dialogue, streaming or build_streaming(settings), records)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

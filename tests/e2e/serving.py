@@ -62,6 +62,10 @@ class Site:
                     if answer.status == 200 and "doing" not in (await answer.json()).get("dialogue", {}):
                         return
 
+    async def ended(self) -> int:
+        """Wait for its end: its exit status."""
+        return await self._process.wait()
+
     def kill(self) -> None:
         """As a crash does: no goodbye."""
         with contextlib.suppress(ProcessLookupError):

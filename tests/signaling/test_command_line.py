@@ -11,7 +11,8 @@ from dataclasses import fields
 
 import pytest
 
-from signaling.__main__ import FLAGS, event_loop, parser, settings_of
+from signaling.__main__ import FLAGS, parser, settings_of
+from signaling.runtime import event_loop
 from signaling.settings import Settings
 
 COMMAND = [sys.executable, "-m", "signaling"]
@@ -63,6 +64,8 @@ def test_help_names_every_setting() -> None:
         (["serve", "--translator", "babelfish"], 2, "there are: auto, echo, embedded, seamless"),
         (["serve", "--dialogue", "babelfish"], 2, "there are: auto, "),
         (["serve", "--hibiki", "no/where"], 2, "`dragoman fetch-models --hibiki no/where` fetches it"),
+        (["serve", "--workers", "0"], 2, "one worker at least"),
+        (["serve", "--workers", "2", "--port", "0", "--translator", "babelfish"], 2, "there are: auto, echo, "),
         (["serve", "--port", "many"], 2, "invalid int value"),
         (["serve", "--turn-url", "turn:turn.example.org"], 2, "--turn-url needs --turn-secret"),
         (["serve", "--turn", "nowhere.invalid"], 2, "no such IPv4 address"),

@@ -20,6 +20,7 @@ from signaling.ice import (
     port_range,
     providers,
     read_answer,
+    share_of,
     shared_secret,
     twilio,
 )
@@ -232,3 +233,19 @@ def test_settings_that_work() -> None:
     check(Settings(media_ports="40000-40999"))
     assert port_range("40000-40999")[-1] == 40999
     check(Settings(turn="auto", turn_cert="a.pem", turn_key="b.pem"))
+
+
+@pytest.mark.parametrize("shares", range(1, 8))
+def test_processes_share_a_range_without_sharing_a_port(shares: int) -> None:
+    """All of it, in shares that differ by one port at most; of no range there are no shares."""
+    parts = [port_range(share_of("40000-40006", number, shares)) for number in range(shares)]
+    assert [port for part in parts for port in part] == list(range(40000, 40007))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert share_of("", 0, shares) == ""
+
+
+def test_a_range_too_small_for_the_workers_is_refused() -> None:
+    """Each needs a port of its own."""
+    check(Settings(media_ports="40000-40001", workers=2))
+    with pytest.raises(ValueError, match="fewer ports than there are workers"):
+        check(Settings(media_ports="40000-40001", workers=3))
