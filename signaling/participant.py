@@ -116,7 +116,7 @@ class Participant(Session):
     def joined(self, answer: str | None) -> dict[str, Any]:
         """`session.joined`, on joining and on resuming."""
         engine, voice = self._engine, self._dialogue
-        expires = round(time.time() + self._settings.session_ttl)
+        expires = int(time.time() + self._settings.session_ttl)
         token = SessionToken(self.room.id, self.room.generation, self.id, self.session_id, expires)
         return {
             "type": "session.joined",
