@@ -33,6 +33,7 @@ HELP: dict[str, str] = {
     "voice": "of Moshi: moshiko or moshika",
     "max_call": "seconds after which a conversation is ended, 0 for never",
     "max_waiting": "people in line for a conversation",
+    "public_url": "address at which people find the pages, if it is another server's",
     "allow_origins": "web origin that may use the API besides our own; repeat for several, * for any",
     "stun_url": "STUN server, e.g. stun:stun.example.org:3478",
     "turn_urls": "TURN server, e.g. turn:turn.example.org:3478?transport=udp; repeat for several",

@@ -88,7 +88,9 @@ class Api:
     async def room(self, request: web.Request) -> web.Response:
         room = self._room(request)
         present = [member.public() for member in people(room)]
-        return web.json_response({**dump_card(RoomCard.of(room, _now())), "participants": present})
+        return web.json_response(
+            {**dump_card(RoomCard.of(room, _now()), self._house.settings.public_url), "participants": present}
+        )
 
     async def transcript(self, request: web.Request) -> web.Response:
         limit(self._limiter, request)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,14 +28,22 @@ MAX_BODY = 16 * 1024
 
 
 class Problem(Exception):
-    """An answer that is no success. `code` is stable; `detail` is a sentence for a person."""
+    """An answer that is no success. `code` is stable; `detail` is a sentence for a person; `more` is for its client."""
 
-    def __init__(self, status: int, code: str, detail: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        retry_after: float | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
         self.detail = detail
         self.retry_after = retry_after
+        self.more = more or {}
 
 
 def problem_response(problem: Problem) -> web.Response:
@@ -46,6 +54,7 @@ def problem_response(problem: Problem) -> web.Response:
         "status": problem.status,
         "code": problem.code,
         "detail": problem.detail,
+        **problem.more,
     }
     headers = {}
     if problem.retry_after is not None:

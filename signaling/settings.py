@@ -32,6 +32,8 @@ class Settings:
     max_waiting: int = 32
     """People in line for a conversation."""
 
+    public_url: str = ""
+    """Of the pages, without a slash at the end, where another server has them: what people share; empty: here."""
     allow_origins: tuple[str, ...] = ()
     """Web origins, besides our own, that may use the API and the WebSocket; `*` is any."""
     stun_url: str = ""
