@@ -195,6 +195,7 @@ class Api:
         return web.json_response(
             {
                 "name": dialogue.name,
+                "url": f"{self._house.settings.public_url}/talk",
                 "notice": dialogue.notice,
                 "voice": parlour.engine.voice,
                 **state,

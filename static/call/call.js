@@ -1,4 +1,4 @@
-import { getIceServers, getRoom } from '../api.js';
+import { getIceServers, getRoom, isThere } from '../api.js';
 import { CaptionBook } from './captions.js';
 import { Hearing } from './hearing.js';
 import { Link } from './link.js';
@@ -61,11 +61,7 @@ export class Call extends EventTarget {
       },
       track: () => microphone.track,
       iceServers: getIceServers,
-      isGone: () =>
-        getRoom(options.roomId).then(
-          () => false,
-          (error) => error.status === 404,
-        ),
+      isGone: async () => !(await isThere(() => getRoom(options.roomId))),
       receive: (message) => this.#receive(message),
       adopt: (peer) => this.#hearing.attach(peer.slots()),
       stateChanged: (state, problem) => this.#stateChanged(state, problem),

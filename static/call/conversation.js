@@ -1,4 +1,4 @@
-import { getConversation, getIceServers } from '../api.js';
+import { getConversation, getIceServers, isThere } from '../api.js';
 import { CaptionBook } from './captions.js';
 import { Hearing } from './hearing.js';
 import { Link } from './link.js';
@@ -49,11 +49,7 @@ export class Conversation extends EventTarget {
       introduce: () => ({}),
       track: () => microphone.track,
       iceServers: getIceServers,
-      isGone: () =>
-        getConversation().then(
-          () => false,
-          (error) => error.status === 404,
-        ),
+      isGone: async () => !(await isThere(getConversation)),
       receive: (message) => this.#receive(message),
       adopt: (peer) => this.#hearing.attach(peer.slots()),
       stateChanged: (state, problem) => this.#stateChanged(state, problem),

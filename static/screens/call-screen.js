@@ -1,3 +1,4 @@
+import { shareUrl } from '../api.js';
 import { CallBar } from '../elements/call-bar.js';
 import { CaptionList } from '../elements/caption-list.js';
 import { ChatPanel } from '../elements/chat-panel.js';
@@ -49,7 +50,7 @@ export class CallScreen extends HTMLElement {
           'section',
           { class: 'view', 'data-view': 'people', 'aria-label': 'People' },
           new PeoplePanel(call, languages),
-          new ShareLink(location.href, room.name),
+          new ShareLink(shareUrl(), room.name),
         ),
         h(
           'section',

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import secrets
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -37,6 +38,17 @@ class Session:
 
     id: str
     backend: Backend
+    idle_timeout: float
+    """Seconds without a request under way after which it ends."""
+    under_way: int = 0
+    used_at: float = 0.0
+    """time.monotonic()"""
+
+    @property
+    def over(self) -> bool:
+        """Idle for too long, or its container is gone."""
+        idle = not self.under_way and time.monotonic() - self.used_at > self.idle_timeout
+        return idle or not self.backend.alive
 
 
 class Ingress:
@@ -89,13 +101,16 @@ class Ingress:
         if "Modal-Authorization" not in request.headers:
             return web.Response(status=401)
         backends = self.ready()
+        self._end_sessions()
         if not backends:
             return web.Response(status=503)
         backend = min(backends, key=self.held)
         if self.held(backend) >= self._max:
             return web.Response(status=429)
         token = secrets.token_urlsafe(16)
-        self.sessions[token] = Session(f"sd-{secrets.token_hex(4)}", backend)
+        idle_timeout = float(request.headers["x-modal-server-session-idle-timeout"])
+        session_id = f"sd-{secrets.token_hex(4)}"
+        self.sessions[token] = Session(session_id, backend, idle_timeout, used_at=time.monotonic())
         self.started += 1
         return web.json_response({"session_id": self.sessions[token].id, "token": token})
 
@@ -121,13 +136,19 @@ class Ingress:
             redirect.headers["Set-Cookie"] = cookie
             redirect.headers["Cache-Control"] = "no-store"
             return redirect
+        self._end_sessions()
         session = self.sessions.get(token or request.cookies.get(COOKIE, ""))
-        if session is not None and not session.backend.alive:
-            self.sessions = {key: one for key, one in self.sessions.items() if one.backend.alive}
-            session = None
         if session is None:
             return web.Response(status=401)
-        return await self._pass(request, session.backend, headers | {"x-modal-server-session-id": session.id})
+        session.under_way += 1
+        try:
+            return await self._pass(request, session.backend, headers | {"x-modal-server-session-id": session.id})
+        finally:
+            session.under_way -= 1
+            session.used_at = time.monotonic()
+
+    def _end_sessions(self) -> None:
+        self.sessions = {token: session for token, session in self.sessions.items() if not session.over}
 
     async def _pass(self, request: web.Request, backend: Backend, headers: dict[str, str]) -> web.StreamResponse:
         url = f"http://127.0.0.1:{backend.port}{request.rel_url}"
