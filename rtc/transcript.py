@@ -1,6 +1,6 @@
 """What was said and written in a room, and how it reads as text or subtitles. Pure."""
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -43,14 +43,16 @@ class TranscriptLog:
 
     def __init__(self, kept: Callable[[Entry], None] = lambda entry: None, first: int = 0) -> None:
         """`kept` is told of every entry that is new or has more words. Numbers begin after `first`."""
-        self._entries: deque[Entry] = deque(maxlen=MAX_ENTRIES)
+        self._entries: OrderedDict[str, Entry] = OrderedDict()  # by segment
         self._kept = kept
         self.last_record = first
         """The number given last."""
 
     def add(self, entry: Entry) -> None:
-        """An entry as it is."""
-        self._entries.append(entry)
+        """An entry as it is; a later version of one replaces it where it stands."""
+        self._entries[entry.segment_id] = entry
+        if len(self._entries) > MAX_ENTRIES:
+            self._entries.popitem(last=False)
 
     def record(self, entry: Entry, language: str, text: str | None) -> int:
         """Final words of an entry, which is added if it is new: the number under which they are kept. None: there are
@@ -71,7 +73,7 @@ class TranscriptLog:
         return sorted(
             (
                 (recorded, entry, language)
-                for entry in self._entries
+                for entry in self
                 for language, recorded in entry.records.items()
                 if recorded > number
             ),
@@ -79,14 +81,14 @@ class TranscriptLog:
         )
 
     def __iter__(self) -> Iterator[Entry]:
-        return iter(self._entries)
+        return iter(self._entries.values())
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def utterance(self, utterance_id: str) -> list[Entry]:
         """The segments of one utterance, or the one chat message, in order; empty if unknown."""
-        return [entry for entry in self._entries if entry.utterance_id == utterance_id]
+        return [entry for entry in self if entry.utterance_id == utterance_id]
 
 
 def as_text(lines: Iterable[tuple[Entry, str]]) -> str:

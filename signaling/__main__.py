@@ -3,22 +3,22 @@
 import argparse
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 
 from aiohttp import web
 
 from models.base import EngineError
-from rtc.dialogue_thread import DialogueThread
-from rtc.engine_thread import Engine
 from signaling import fetch_models
 from signaling.engines import DIALOGUES, TRANSLATORS, build_dialogue, build_engine
+from signaling.front import PLACER, create_front
+from signaling.runtime import event_loop, log_to_stderr
 from signaling.server import create_app
 from signaling.settings import Settings
+from signaling.worker_process import BAD_SETTINGS
 
 HELP: dict[str, str] = {
     "host": "address to listen on [HOST]",
@@ -104,46 +104,50 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
 
 def serve(settings: Settings) -> int:
     """Run until interrupted or terminated."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
-    logging.getLogger("aioice").setLevel(logging.WARNING)
+    log_to_stderr()
     try:
-        engine, dialogue = build_engine(settings), build_dialogue(settings)
+        app = application(settings)
     except ValueError as error:
         print(f"dragoman: {error}", file=sys.stderr)
-        return 2
+        return BAD_SETTINGS
     try:
         with asyncio.Runner(loop_factory=event_loop()) as runner:
-            runner.run(_serve(engine, dialogue, settings))
+            return runner.run(_serve(app, settings))
     except OSError as error:
         print(f"dragoman: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return 1
-    return 0
 
 
-def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where it is installed: it takes half as long to bring a packet from the socket to us."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
+def application(settings: Settings) -> web.Application:
+    """All in one process, or one in front of several. Raises ValueError for settings that cannot be."""
+    if settings.workers < 1:
+        raise ValueError("There must be one worker at least.")
+    if settings.workers > 1:
+        return create_front(settings)
+    return create_app(build_engine(settings), settings, build_dialogue(settings))
 
 
-async def _serve(engine: Engine, dialogue: DialogueThread | None, settings: Settings) -> None:
+async def _serve(app: web.Application, settings: Settings) -> int:
     stop = asyncio.Event()
+    ended = app[PLACER].ended if PLACER in app else asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt instead
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(create_app(engine, settings, dialogue), access_log=None, shutdown_timeout=5)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.host, settings.port).start()
         for address in runner.addresses:
             host = f"[{address[0]}]" if ":" in address[0] else address[0]
             print(f"Dragoman is at http://{host}:{address[1]}/  (Ctrl-C to stop)", flush=True)
-        await stop.wait()
+        async with asyncio.TaskGroup() as tasks:
+            reasons = [tasks.create_task(event.wait()) for event in (stop, ended)]
+            await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
+            for reason in reasons:
+                reason.cancel()
     finally:
         await runner.cleanup()
+    return BAD_SETTINGS if PLACER in app and app[PLACER].failed else 0
 
 
 def doctor() -> int:

@@ -12,7 +12,7 @@ from rtc.opus import to_ogg
 from rtc.room import Room
 from rtc.transcript import Entry, as_text, as_webvtt
 from signaling.house import House
-from signaling.http import Problem, limit
+from signaling.http import HEARTBEAT, Problem, limit, room_not_found
 from signaling.limits import Limiter
 from signaling.lobby_api import dump_card
 from signaling.metrics import metrics_text, stats
@@ -25,8 +25,6 @@ from signaling.talk_socket import TalkConnection
 
 MAX_CACHED_AUDIO = 64
 """Replays kept: about 10 kB each."""
-HEARTBEAT = 10.0
-"""Seconds between WebSocket pings: how soon a vanished client is known."""
 
 
 class Api:
@@ -242,7 +240,7 @@ class Api:
     def _room(self, request: web.Request) -> Room:
         room = self._house.lobby.find(request.match_info["room"], _now())
         if room is None:
-            raise Problem(404, "room_not_found", "There is no such room: it may have closed. Open a new one.")
+            raise room_not_found()
         return room
 
     def _language(self, request: web.Request) -> str | None:

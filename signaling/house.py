@@ -23,6 +23,9 @@ from signaling.session_token import BadToken, SessionToken
 from signaling.settings import Settings
 from signaling.states import state_message, tell_progress
 
+MOVING = 0.2
+"""Seconds after which the next process may know the room."""
+
 log = logging.getLogger(__name__)
 
 
@@ -120,6 +123,11 @@ class House:
         """End `run`. Idempotent."""
         self._close.set()
 
+    async def emptied(self) -> None:
+        """After `close`: wait until nothing more happens in any room."""
+        for participant in list(self._sessions.values()):
+            await participant.departed.wait()
+
     async def open_room(self, card: RoomCard, generation: int) -> Room:
         """A room that a placer has put here, with all that was said in it before. Idempotent."""
         entries = await self._records.load(card.id)
@@ -141,7 +149,9 @@ class House:
         Raises ProtocolError, and leaves nothing behind then.
         """
         if self.draining:
-            raise ProtocolError("draining", "The server is about to stop. Try again in a minute.", retry_after=60)
+            if isinstance(self._records, NoRecords):
+                raise ProtocolError("draining", "The server is about to stop. Try again in a minute.", retry_after=60)
+            raise ProtocolError("room_moving", "The room is on its way to another process.", retry_after=MOVING)
         full = len(room) >= room.capacity
         if full or self.participants + self._entering.total() >= self.settings.max_participants:
             where = f"All {room.capacity} places in this room are taken." if full else "The house is full."

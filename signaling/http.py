@@ -23,6 +23,8 @@ CONTENT_SECURITY_POLICY = (
     "style-src 'self'; script-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'self'"
 )
 
+HEARTBEAT = 10.0
+"""Seconds between WebSocket pings: how soon a vanished client is known."""
 MAX_BODY = 16 * 1024
 """Bytes of a request body; the largest we know is a room's name."""
 
@@ -44,6 +46,11 @@ class Problem(Exception):
         self.detail = detail
         self.retry_after = retry_after
         self.more = more or {}
+
+
+def room_not_found() -> Problem:
+    """Whoever is asked for it."""
+    return Problem(404, "room_not_found", "There is no such room: it may have closed. Open a new one.")
 
 
 def problem_response(problem: Problem) -> web.Response:

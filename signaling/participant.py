@@ -94,8 +94,9 @@ class Participant(Session):
         self._interpreter.muted = True  # packets still come until the connection is closed
         self.room.leave(self, asyncio.get_running_loop().time())
         for member in people(self.room):
-            member.send({"type": "participant.left", "participant": self.public()})
-            member.routes_changed()
+            if not member.over:  # where everybody goes, nobody is left behind
+                member.send({"type": "participant.left", "participant": self.public()})
+                member.routes_changed()
 
     def media_stats(self) -> dict[str, Any]:
         """Their media connection in numbers, for operators."""

@@ -9,13 +9,13 @@ process opens them from the records.
 """
 
 import time
-from collections import OrderedDict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from rtc.room import Mode, Room
-from rtc.transcript import MAX_ENTRIES, Entry
+from rtc.transcript import Entry, TranscriptLog
 from signaling.lobby import Lobby
 
 
@@ -111,31 +111,26 @@ class MemoryRecords:
     def __init__(self) -> None:
         self.cards: dict[str, RoomCard] = {}
         """As they were told last."""
-        self._entries: dict[str, OrderedDict[str, Entry]] = {}  # by room, then by segment
+        self.transcripts: defaultdict[str, TranscriptLog] = defaultdict(TranscriptLog)
 
     def changed(self, card: RoomCard) -> None:
         self.cards[card.id] = card
 
     def put(self, room_id: str, entry: Entry) -> None:
-        entries = self._entries.setdefault(room_id, OrderedDict())
-        entries[entry.segment_id] = entry
-        if len(entries) > MAX_ENTRIES:
-            entries.popitem(last=False)
+        self.transcripts[room_id].add(entry)
 
     async def load(self, room_id: str) -> Sequence[Entry]:
-        return list(self._entries.get(room_id, {}).values())
+        return list(self.transcripts[room_id])
 
     def room_of(self, utterance_id: str) -> str | None:
         """Where that was said or written."""
-        for room_id, entries in self._entries.items():
-            if any(entry.utterance_id == utterance_id for entry in entries.values()):
-                return room_id
-        return None
+        found = (room_id for room_id, said in self.transcripts.items() if said.utterance(utterance_id))
+        return next(found, None)
 
     def forget(self, room_id: str) -> None:
         """The room is no more. Idempotent."""
         self.cards.pop(room_id, None)
-        self._entries.pop(room_id, None)
+        self.transcripts.pop(room_id, None)
 
 
 class LocalPlacer:

@@ -60,6 +60,8 @@ class Session(ABC):
         """The first media connection is up."""
         self._attached: object | None = None
         self._attendance_changed = asyncio.Event()
+        self.departed = asyncio.Event()
+        """Nothing they say reaches anybody any more."""
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     # what they came for
@@ -112,6 +114,7 @@ class Session(ABC):
     async def _release(self, reason: str) -> None:
         self.end(reason)
         self._depart()
+        self.departed.set()
         self._stats.sessions[reason] += 1
         self.wake.set()
         await self.hang_up()

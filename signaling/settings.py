@@ -1,6 +1,8 @@
 """Everything that can be set, read once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +80,11 @@ class Settings:
     chat_rate: float = 2.0
     http_rate: float = 5.0
     """Requests a second and address that cost something: rooms made, sockets opened, utterances spoken."""
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Self:
+        """From what `dataclasses.asdict` made of another, perhaps by way of JSON, which knows no tuples."""
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+        }
+        return cls(**values)

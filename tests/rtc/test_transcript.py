@@ -4,7 +4,7 @@ from rtc.transcript import MAX_ENTRIES, Entry, TranscriptLog, as_text, as_webvtt
 
 
 def entry(text: str = "Hola.", start: int = 0, end: int = 0, name: str = "Ana", utterance: str = "u") -> Entry:
-    return Entry("speech", "seg", utterance, "p", name, "es", text, start, end)
+    return Entry("speech", f"seg {text}", utterance, "p", name, "es", text, start, end)
 
 
 def test_words_in_a_language() -> None:
@@ -40,6 +40,32 @@ def test_the_oldest_go_when_it_is_full() -> None:
     for number in range(MAX_ENTRIES + 10):
         log.add(entry(str(number)))
     assert len(log) == MAX_ENTRIES and next(iter(log)).text == "10"
+
+
+def test_words_are_numbered_in_the_order_in_which_they_became_final() -> None:
+    """In every language; who has seen a number can be told what came after it. Each is reported as it is kept."""
+    kept: list[tuple[str, dict[str, str]]] = []
+    log = TranscriptLog(lambda entry: kept.append((entry.text, dict(entry.translations))), first=100)
+    one, two = entry("one"), entry("two")
+    assert [log.record(one, "es", "uno"), log.record(two, "es", "dos"), log.record(one, "en", "one")] == [101, 102, 103]
+    assert log.record(two, "fr", None) == 104 and "fr" not in two.translations
+    assert kept == [("uno", {}), ("dos", {}), ("uno", {"en": "one"}), ("dos", {})]
+    assert [(number, found.text, language) for number, found, language in log.since(101)] == [
+        (102, "dos", "es"),
+        (103, "uno", "en"),
+        (104, "dos", "fr"),
+    ]
+    assert log.since(104) == [] and log.last_record == 104 and list(log) == [one, two]
+
+
+def test_a_later_version_of_an_entry_stands_where_the_earlier_one_stood() -> None:
+    """As it comes back from where it was written down."""
+    log = TranscriptLog()
+    for text, words in (("a", "a"), ("b", "b"), ("a", "better")):
+        one = entry(text)
+        one.text = words
+        log.add(one)
+    assert [found.text for found in log] == ["better", "b"]
 
 
 def test_text_has_one_line_an_entry() -> None:

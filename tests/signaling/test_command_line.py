@@ -11,7 +11,8 @@ from dataclasses import fields
 
 import pytest
 
-from signaling.__main__ import event_loop, parser, settings_of
+from signaling.__main__ import parser, settings_of
+from signaling.runtime import event_loop
 from signaling.settings import Settings
 
 COMMAND = [sys.executable, "-m", "signaling"]
