@@ -110,17 +110,23 @@ class Place:
         return place if known and isinstance(place.session, str) and isinstance(place.token, str) else None
 
 
-def read_card(value: Any, heads: Any, now: float) -> RoomCard | None:
-    """A room's card with its head count, None if it is nothing that this version knows."""
+def read_card(value: Any, count: int = 0) -> RoomCard | None:
+    """A room's card, None if it is nothing that this version knows."""
     try:
         card = RoomCard(**value)
-        count, at = heads if heads is not None else (0, now)
-        if now - at > COUNT_TTL:
-            count = 0
         strange = card.mode not in ("simultaneous", "consecutive") or not isinstance(card.id, str)
-        return None if strange else replace(card, participant_count=int(count), opened_at=float(card.opened_at))
+        return None if strange else replace(card, participant_count=count, opened_at=float(card.opened_at))
     except (TypeError, ValueError):
         return None
+
+
+def read_heads(value: Any, now: float) -> tuple[int, float]:
+    """How many are in a room, and when that was written (Unix seconds); nobody if it is nothing that we know."""
+    try:
+        count, at = value
+        return (int(count) if now - at < COUNT_TTL else 0), float(at)
+    except (TypeError, ValueError):
+        return 0, 0.0
 
 
 class Places:
@@ -203,12 +209,17 @@ class ModalPlacer:
         for room_id in room_ids(name):
             card = RoomCard(room_id, name or room_id, mode, self._capacity, self._clock())
             if await self._rooms.put(room_id, asdict(card), skip_if_exists=True):
+                self._listed = (0.0, [])
                 return card
         raise AssertionError("there is always another id")
 
     async def find(self, room_id: str) -> RoomCard | None:
         """The room, if there is one. Raises CloudError."""
-        return read_card(await self._rooms.get(room_id), await self._people.get(room_id), self._clock())
+        count, _ = read_heads(await self._people.get(room_id), self._clock())
+        return read_card(await self._rooms.get(room_id), count)
+
+    async def _card(self, room_id: str) -> RoomCard | None:
+        return read_card(await self._rooms.get(room_id))
 
     async def rooms(self) -> Sequence[RoomCard]:
         """Every room that this version can read; those that nobody has been in for too long are forgotten. Raises
@@ -218,10 +229,10 @@ class ModalPlacer:
             heads = dict(await self._people.items())
             cards = []
             for key, value in await self._rooms.items():
-                card = None if "#" in str(key) else read_card(value, heads.get(key), now)
+                count, at = read_heads(heads.get(key), now)
+                card = None if "#" in str(key) else read_card(value, count)
                 if card is not None:
-                    seen = max(card.opened_at, heads[key][1] if key in heads else 0.0)
-                    if now - seen > self._room_ttl + COUNT_TTL:
+                    if now - max(card.opened_at, at) > self._room_ttl + COUNT_TTL:
                         await self._forget(card, *await self._places.newest(card))
                     else:
                         cards.append(card)
@@ -230,7 +241,7 @@ class ModalPlacer:
 
     async def place(self, room_id: str) -> Placement:
         """Raises KeyError, NoPlace while it takes longer than a request should, CloudError."""
-        card = await self.find(room_id)
+        card = await self._card(room_id)
         if card is None:
             raise KeyError(room_id)
         task = self._placing.get(room_id)
@@ -249,7 +260,7 @@ class ModalPlacer:
 
     async def whereabouts(self, room_id: str) -> tuple[RoomCard, int, Place | None] | None:
         """The newest place of a room, as it is, alive or not. Raises CloudError."""
-        card = await self.find(room_id)
+        card = await self._card(room_id)
         return None if card is None else (card, *await self._places.newest(card))
 
     async def lost(self, room_id: str, generation: int) -> None:

@@ -173,7 +173,10 @@ class Cloud:
 
     def serve(self, name: str, **environment: str) -> Container:
         """`start` it, and wait until it takes requests."""
-        container = self.start(name, **environment)
+        return self.listening(self.start(name, **environment))
+
+    def listening(self, container: Container) -> Container:
+        """Wait until it takes requests."""
         self.wait(lambda: listens(container.port) or not container.alive)
         assert container.alive, container.log
         return container

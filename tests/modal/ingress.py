@@ -63,7 +63,7 @@ class Ingress:
         """Answers everything with this status, unless 0."""
         self.url = ""
         self._sessioned = sessioned
-        self._max = max_concurrency
+        self.limit = max_concurrency
         self._turn = 0
 
     async def open(self) -> None:
@@ -105,7 +105,7 @@ class Ingress:
         if not backends:
             return web.Response(status=503)
         backend = min(backends, key=self.held)
-        if self.held(backend) >= self._max:
+        if self.held(backend) >= self.limit:
             return web.Response(status=429)
         token = secrets.token_urlsafe(16)
         idle_timeout = float(request.headers["x-modal-server-session-idle-timeout"])
