@@ -25,6 +25,8 @@ class Readiness:
         self.state: State = "warming"
         self.error = ""
         """Why the state is `failed`."""
+        self.settled = asyncio.Event()
+        """It is warming no more."""
         self.broken = asyncio.Event()
         """It was ready, and nothing will work any more."""
 
@@ -60,8 +62,10 @@ class Readiness:
 
     def _succeed(self) -> None:
         self.state = "ready"
+        self.settled.set()
         log.info("engine %s is ready", self._name)
 
     def _fail(self, why: str, how: str = "did not load") -> None:
         self.state, self.error = "failed", why
+        self.settled.set()
         log.error("engine %s %s: %s", self._name, how, why)

@@ -18,7 +18,6 @@ from signaling.parlour import Parlour
 from signaling.participant import Participant, people
 from signaling.placement import NoRecords, Records, RoomCard
 from signaling.protocol import Join, ProtocolError
-from signaling.replay import replay
 from signaling.session_token import BadToken, SessionToken
 from signaling.settings import Settings
 from signaling.states import state_message, tell_progress
@@ -184,8 +183,7 @@ class House:
         participant.outbox.resume(None, joined)  # before the slots told while joining
         participant.send(self.state_message())
         if moved is not None and message.last_record is not None:
-            for missed in replay(room.transcript, message.last_record, participant):
-                participant.send(missed)
+            participant.catch_up(message.last_record)
         for member in people(room):
             if member is not participant:
                 member.send({"type": "participant.joined", "participant": participant.public()})

@@ -17,6 +17,7 @@ from rtc.stream import Outlet
 from rtc.ticker import Ticker
 from rtc.transcript import Entry
 from signaling.protocol import Join, ProtocolError, Update, dump_slots, error_message
+from signaling.replay import replay, unfinished, words_message
 from signaling.session import Session
 from signaling.session_token import SessionToken
 from signaling.settings import Settings
@@ -55,6 +56,7 @@ class Participant(Session):
         self._engine = engine
         self._interpreter = Interpreter(room, self, engine, stats, ticker)
         self._chats: asyncio.Queue[tuple[Entry, set[str]]] = asyncio.Queue(MAX_CHATS)
+        """With the ids of those who need no translation."""
         self._routes_changed = asyncio.Event()
 
     # what a room needs to know
@@ -175,8 +177,17 @@ class Participant(Session):
         told = {member.id for member in people(self.room) if member.language == entry.language or member is self}
         for member in people(self.room):
             if member.id in told:
-                member.send(chat_message(entry, entry.language))
+                member.send(words_message(entry, entry.language))
         self._chats.put_nowait((entry, told))
+
+    def catch_up(self, last_record: int) -> None:
+        """They come from where the room was before: what they missed since, and what was still to be translated."""
+        transcript, now = self.room.transcript, self.room.milliseconds(asyncio.get_running_loop().time())
+        for message in replay(transcript, last_record, self.id, self.language):
+            self.send(message)
+        others = {member.id for member in people(self.room)} - {self.id}
+        for entry in unfinished(transcript, self.id, self.language, now)[-MAX_CHATS:]:
+            self._chats.put_nowait((entry, others))
 
     async def _translate_chats(self) -> None:
         """Messages one after the other, to everybody who has not read them as they are, in their language."""
@@ -187,21 +198,22 @@ class Participant(Session):
             for member in people(self.room):
                 if member.id not in told:
                     waiting.setdefault(member.language, []).append(member)
-            routed = [language for language in waiting if translator.route(entry.language, language) is not None]
+            source, words = entry.words
+            routed = [language for language in waiting if translator.route(source, language) is not None]
             if routed and self._engine.state == "ready":
                 try:
-                    renderings = translator.render(Transcript(entry.text, entry.language), routed, speech=False)
+                    renderings = translator.render(Transcript(words, source), routed, speech=False)
                     while (rendering := await self._engine.run(next, renderings, None)) is not None:
                         transcript.record(entry, rendering.language, rendering.text)
-                        self._stats.translations[f"{entry.language}>{rendering.language}"] += 1
+                        self._stats.translations[f"{source}>{rendering.language}"] += 1
                         for member in waiting.pop(rendering.language, []):
-                            member.send(chat_message(entry, rendering.language, rendering.via))
+                            member.send(words_message(entry, rendering.language, rendering.via))
                 except EngineError as error:
                     self.send(error_message("engine_failed", str(error)))
-            for language, members in waiting.items():  # better read as it is than not at all
-                transcript.record(entry, language, None)
+            for language, members in waiting.items() if entry.kind == "chat" else ():
+                transcript.record(entry, language, None)  # better read as it is than not at all
                 for member in members:
-                    member.send(chat_message(entry, language))
+                    member.send(words_message(entry, language))
 
     # getting ready
 
@@ -230,21 +242,3 @@ def people(room: Room) -> list[Participant]:
 def card(room: Room) -> dict[str, Any]:
     """A room as those in it see it."""
     return {"id": room.id, "name": room.name, "mode": room.mode}
-
-
-def chat_message(entry: Entry, language: str, via: tuple[str, ...] = ()) -> dict[str, Any]:
-    """`chat.message` for who reads that language: as it was written where there are no words in it."""
-    text = entry.in_language(language)
-    return {
-        "type": "chat.message",
-        "message_id": entry.segment_id,
-        "utterance_id": entry.utterance_id,
-        "participant_id": entry.participant_id,
-        "name": entry.name,
-        "language": entry.language if text is None else language,
-        "source_language": entry.language,
-        "text": entry.text if text is None else text,
-        "original_text": entry.text,
-        "via": via,
-        "record": entry.records[language],
-    }

@@ -202,7 +202,7 @@ class ProcessPlacer:
                 if home.worker is not None and not home.worker.empty.is_set():
                     await home.worker.empty.wait()  # the last words there are still to come
                 elif candidates := list(self):
-                    await self._move(home, min(candidates, key=self._load))
+                    await self._move(home, min([one for one in candidates if one.ready] or candidates, key=self._load))
                 else:
                     await self._changed.wait()
         return home

@@ -1,7 +1,7 @@
 """A process that holds rooms for another: the ordinary server on a Unix socket, and a line to who started it.
 
     to it    settings {settings} once · open {card, generation, entries} · drop {room}
-    from it  listening · opened {room} · changed {card} · entry {room, entry}
+    from it  listening · engine {ready} · opened {room} · changed {card} · entry {room, entry}
              draining: place no more rooms here · empty: its rooms may be opened elsewhere
 
 It ends on SIGTERM, politely, and when the line does, for then nobody can reach it any more.
@@ -17,6 +17,7 @@ from dataclasses import asdict
 
 from aiohttp import web
 
+from rtc.engine_thread import Engine
 from rtc.transcript import Entry
 from signaling.control import Control
 from signaling.engines import build_dialogue, build_engine
@@ -69,14 +70,18 @@ async def _serve(control: Control, settings: Settings, path: str) -> None:
         await web.UnixSite(runner, path).start()
         control.send("listening")
         async with asyncio.TaskGroup() as tasks:
-            obeying = tasks.create_task(_obey(control, records, house, stop))
+            others = [
+                tasks.create_task(_obey(control, records, house, stop)),
+                tasks.create_task(_tell_ready(control, house.engine)),
+            ]
             await stop.wait()
             control.send("draining")
             house.drain()
             house.close()
             await house.emptied()
             control.send("empty")
-            obeying.cancel()
+            for task in others:
+                task.cancel()
     finally:
         await runner.cleanup()
 
@@ -91,6 +96,13 @@ async def _obey(control: Control, records: LineRecords, house: House, stop: asyn
         elif message["type"] == "drop":
             house.lobby.drop(message["room"])
     stop.set()
+
+
+async def _tell_ready(control: Control, engine: Engine) -> None:
+    await engine.settled.wait()
+    control.send("engine", ready=engine.state == "ready")
+    await engine.broken.wait()
+    control.send("engine", ready=False)
 
 
 async def _work(sock: socket.socket, path: str) -> None:

@@ -52,7 +52,8 @@ class WorkerProcess:
         self._opened: dict[str, asyncio.Event] = {}
         self.http: aiohttp.ClientSession | None = None
         """Requests to it, while it listens."""
-        self.listening = self.draining = False
+        self.listening = self.ready = self.draining = False
+        """`ready`: its engine is."""
         self.empty = asyncio.Event()
         """No room is there any more: it is gone, or nearly."""
 
@@ -127,6 +128,8 @@ class WorkerProcess:
             case {"type": "listening"}:
                 self.listening = True
                 self._owner.news(self)
+            case {"type": "engine", "ready": ready}:
+                self.ready = ready
             case {"type": "draining"}:
                 self.draining = True
                 self._owner.news(self)

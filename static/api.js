@@ -44,6 +44,9 @@ function learnHome(told) {
 /** @param {string} path of a page @returns {string} where everybody finds it */
 export const pageUrl = (path) => home + path;
 
+/** Whether the lobby is another server than that of this page: then the way to another place begins there. */
+export const isElsewhere = () => home !== '';
+
 /** The address of this page for others. */
 export const shareUrl = () => new URL(pageUrl(location.pathname), location.href).href;
 

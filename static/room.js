@@ -1,14 +1,14 @@
 /** The room page: before, in and after the call. The only file here that knows all three. */
 
-import { ApiError, getEngine, getLanguages, getRoom } from './api.js';
+import { getEngine, getLanguages, getRoom } from './api.js';
 import { Call } from './call/call.js';
 import { Microphone } from './call/microphone.js';
 import { CallScreen } from './screens/call-screen.js';
-import { leftScreen, problemScreen, waitingScreen } from './screens/message.js';
+import { leftScreen } from './screens/message.js';
+import { Page } from './screens/page.js';
 import { PrejoinScreen } from './screens/prejoin.js';
 import { Languages } from './ui/languages.js';
 
-/** @typedef {import('./call/protocol.js').Problem} Problem */
 /** @typedef {import('./call/protocol.js').Room} Room */
 
 const REFRESH_MS = 4_000;
@@ -20,47 +20,11 @@ const roomId = decodeURIComponent(location.pathname.split('/').filter(Boolean).p
 const debug = { call: null };
 Object.assign(window, { dragoman: debug });
 
-/** @param {HTMLElement} screen */
-function show(screen) {
-  const app = document.getElementById('app');
-  const first = app?.childElementCount === 0;
-  app?.replaceChildren(screen);
-  const heading = screen.querySelector('h1');
-  if (first || !heading) return;
-  // The keyboard's place was on the screen that is gone.
-  heading.tabIndex = -1;
-  heading.focus();
-}
-
-/** @param {unknown} error @returns {Problem} */
-function problemOf(error) {
-  if (!(error instanceof ApiError) || error.status === 0) return { code: 'server_gone', message: '', fatal: true };
-  if (error.status === 404) return { code: 'room_not_found', message: '', fatal: true };
-  return { code: '', message: error.message, fatal: true, retry_after_s: error.retryAfterS };
-}
-
-/** @param {Problem} problem */
-function fail(problem) {
-  show(
-    problemScreen(problem, () => {
-      void prepare();
-    }),
-  );
-}
-
-/** Everything up to the join click. */
-async function prepare() {
-  if (!('RTCPeerConnection' in window)) return fail({ code: 'no_webrtc', message: '', fatal: true });
-  show(waitingScreen('One moment…'));
-  try {
-    const [room, engine, languages] = await Promise.all([getRoom(roomId), getEngine(), getLanguages()]);
-    document.title = `${room.name} · Dragoman`;
-    prejoin(room, engine, new Languages(languages));
-  } catch (error) {
-    fail(problemOf(error));
-  }
-  return undefined;
-}
+const page = new Page(async () => {
+  const [room, engine, languages] = await Promise.all([getRoom(roomId), getEngine(), getLanguages()]);
+  document.title = `${room.name} · Dragoman`;
+  prejoin(room, engine, new Languages(languages));
+}, 'room_not_found');
 
 /** @param {Room} room @param {import('./call/protocol.js').Engine} engine @param {Languages} languages */
 function prejoin(room, engine, languages) {
@@ -93,7 +57,7 @@ function prejoin(room, engine, languages) {
       /** @type {CustomEvent<import('./screens/prejoin.js').JoinChoice>} */ (event).detail,
     );
   });
-  show(screen);
+  page.show(screen);
 }
 
 /** @param {Room} room @param {Languages} languages @param {Microphone} microphone
@@ -106,18 +70,9 @@ function enter(room, languages, microphone, { preferences, webAudio }) {
     webAudio,
   );
   debug.call = call;
-  call.addEventListener('ended', (event) => {
-    const problem = /** @type {CustomEvent<Problem | null>} */ (event).detail;
-    if (problem) fail(problem);
-    else
-      show(
-        leftScreen(roomId, room.name, call.options.language, () => {
-          void prepare();
-        }),
-      );
-  });
-  show(new CallScreen(call, room, languages, preferences));
-  call.start();
+  page.enter(call, new CallScreen(call, room, languages, preferences), () =>
+    leftScreen(roomId, room.name, call.options.language, () => void page.prepare()),
+  );
 }
 
-void prepare();
+void page.prepare();

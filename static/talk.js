@@ -1,14 +1,14 @@
 /** The page on which one talks with a voice: before, in and after the conversation. */
 
-import { ApiError, getConversation } from './api.js';
+import { getConversation } from './api.js';
 import { Conversation } from './call/conversation.js';
 import { Microphone } from './call/microphone.js';
-import { endedScreen, problemScreen, waitingScreen } from './screens/message.js';
+import { endedScreen } from './screens/message.js';
+import { Page } from './screens/page.js';
 import { TalkDoor } from './screens/talk-door.js';
 import { TalkScreen } from './screens/talk-screen.js';
 
 /** @typedef {import('./call/protocol.js').Dialogue} Dialogue */
-/** @typedef {import('./call/protocol.js').Problem} Problem */
 
 const REFRESH_MS = 4_000;
 
@@ -16,38 +16,7 @@ const REFRESH_MS = 4_000;
 const debug = { call: null };
 Object.assign(window, { dragoman: debug });
 
-/** @param {HTMLElement} screen */
-function show(screen) {
-  const app = document.getElementById('app');
-  const first = app?.childElementCount === 0;
-  app?.replaceChildren(screen);
-  const heading = screen.querySelector('h1');
-  if (first || !heading) return;
-  // The keyboard's place was on the screen that is gone.
-  heading.tabIndex = -1;
-  heading.focus();
-}
-
-/** @param {Problem} problem */
-function fail(problem) {
-  show(
-    problemScreen(problem, () => {
-      void prepare();
-    }),
-  );
-}
-
-async function prepare() {
-  if (!('RTCPeerConnection' in window)) return fail({ code: 'no_webrtc', message: '', fatal: true });
-  show(waitingScreen('One moment…'));
-  try {
-    atTheDoor(await getConversation());
-  } catch (error) {
-    const { status, message } = error instanceof ApiError ? error : { status: 0, message: '' };
-    fail({ code: status === 404 ? 'no_dialogue' : 'server_gone', message: status ? message : '', fatal: true });
-  }
-  return undefined;
-}
+const page = new Page(async () => atTheDoor(await getConversation()), 'no_dialogue');
 
 /** @param {Dialogue} dialogue */
 function atTheDoor(dialogue) {
@@ -66,25 +35,14 @@ function atTheDoor(dialogue) {
     clearInterval(refresh);
     begin(microphone, /** @type {CustomEvent<boolean>} */ (event).detail);
   });
-  show(door);
+  page.show(door);
 }
 
 /** @param {Microphone} microphone @param {boolean} webAudio */
 function begin(microphone, webAudio) {
   const call = new Conversation(microphone, webAudio);
   debug.call = call;
-  call.addEventListener('ended', (event) => {
-    const problem = /** @type {CustomEvent<Problem | null>} */ (event).detail;
-    if (problem) fail(problem);
-    else
-      show(
-        endedScreen(() => {
-          void prepare();
-        }),
-      );
-  });
-  show(new TalkScreen(call));
-  call.start();
+  page.enter(call, new TalkScreen(call), () => endedScreen(() => void page.prepare()));
 }
 
-void prepare();
+void page.prepare();

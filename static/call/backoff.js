@@ -1,5 +1,5 @@
 /** How long to wait before the next attempt: doubles from `first` to `last` seconds, with jitter so that a room full of
- * people does not come back in the same instant. */
+ * people does not come back in the same instant. The first is nearly none: most often all is well again by then. */
 export class Backoff {
   #attempt = 0;
   #first;
@@ -7,7 +7,7 @@ export class Backoff {
   #random;
 
   /** @param {{first?: number, last?: number, random?: () => number}} [options] */
-  constructor({ first = 0.25, last = 4, random = Math.random } = {}) {
+  constructor({ first = 0.06, last = 4, random = Math.random } = {}) {
     this.#first = first;
     this.#last = last;
     this.#random = random;

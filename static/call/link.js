@@ -20,8 +20,10 @@ import { SignalSocket } from './socket.js';
  */
 
 const GIVE_UP_AFTER_MS = 60_000;
-const FIRST_ATTEMPTS = 3;
+const FIRST_ATTEMPTS = 5;
 const FIRST_MEDIA_ATTEMPTS = 2;
+/** Refusals that say: come again. */
+const PASSING = ['join_timeout', 'media_failed', 'session_moved', 'room_moving'];
 
 /** The server said no. */
 class Refusal extends Error {
@@ -47,6 +49,8 @@ export class Link {
   /** @type {string | null} */
   #resume = null;
   #lastSeq = 0;
+  /** The greatest number of words seen: which of them are new, where the room has moved. @type {number | null} */
+  #lastRecord = null;
   #wasConnected = false;
   #mediaFailures = 0;
   #troubleSince = performance.now();
@@ -115,13 +119,14 @@ export class Link {
       socket.send('session.join', {
         ...this.#owner.introduce(),
         ...(offer && { sdp: offer }),
-        ...(this.#resume && { resume: this.#resume, last_seq: this.#lastSeq }),
+        ...(this.#resume && { resume: this.#resume, last_seq: this.#lastSeq, last_record: this.#lastRecord }),
       });
       let joined = false;
       for await (const message of socket) {
-        if (typeof message.seq === 'number') this.#lastSeq = message.seq;
+        if (message.type === 'session.joined') joined = true;
+        if (joined) this.#lastSeq = message.seq; // before that it is the WebSocket's, not the session's
+        if (typeof message.record === 'number') this.#lastRecord = message.record;
         if (message.type === 'session.joined') {
-          joined = true;
           await this.#joined(/** @type {any} */ (message), socket);
         }
         if (message.type === 'error' && (message.fatal || !joined || message.code === 'media_failed')) {
@@ -183,7 +188,7 @@ export class Link {
   #isFinal({ code }) {
     if (code === 'unknown_session') return this.#resume === null;
     if (code === 'draining' || code === 'engine_failed') return !this.#wasConnected;
-    return code !== 'join_timeout' && code !== 'media_failed';
+    return !PASSING.includes(code);
   }
 
   /** @param {Problem} problem @param {number} pause @returns {number} seconds to wait */
@@ -191,7 +196,10 @@ export class Link {
     if (code === 'unknown_session') {
       this.#resume = null;
       this.#lastSeq = 0;
-      this.#dropPeer();
+      this.#lastRecord = null;
+    }
+    if (code === 'unknown_session' || code === 'session_moved') {
+      this.#dropPeer(); // the session, or the process, at its other end is no more
       return 0;
     }
     if (code === 'media_failed') {

@@ -4,21 +4,13 @@ What is trained of it (`train_seamless.py`) is the speech encoder and the text d
 and the vocoder are random, but such that they run: units and durations are in range, the voice is noise.
 """
 
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import sentencepiece
-import torch
-from transformers import (
-    SeamlessM4TFeatureExtractor,
-    SeamlessM4TProcessor,
-    SeamlessM4TTokenizer,
-    SeamlessM4Tv2Config,
-    SeamlessM4Tv2Model,
-)
+from transformers import SeamlessM4TFeatureExtractor, SeamlessM4TProcessor, SeamlessM4Tv2Config, SeamlessM4Tv2Model
 
 from tests.bench.grammar import LANGUAGES
+from tests.models.tiny_seamless import characters, configure_generation, make_harmless, tokenizer
 
 PIECES = 200
 """Few enough that some words are of several pieces, as in the real model."""
@@ -32,35 +24,15 @@ FRAMES_A_UNIT = 0.7
 """As the duration predictors say it, in log(1 + count): about 2 and 1."""
 
 
-def tokenizer(texts: Iterable[str], folder: Path) -> SeamlessM4TTokenizer:
-    """Byte-pair pieces of `texts`, and a token for each language. Works in `folder`."""
-    corpus = folder / "corpus.txt"
-    corpus.write_text("\n".join(texts), "utf-8")
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(corpus),
-        model_prefix=str(folder / "sentencepiece.bpe"),
-        model_type="bpe",
-        vocab_size=PIECES,
-        character_coverage=1.0,
-        unk_id=0,
-        bos_id=1,
-        eos_id=2,
-        pad_id=-1,
-        minloglevel=2,
-    )
-    # A folder with sentencepiece.bpe.model in it is what transformers converts to its fast tokenizer.
-    return SeamlessM4TTokenizer.from_pretrained(folder, additional_special_tokens=[f"__{code}__" for code in LANGUAGES])
-
-
 def build(
     texts: Iterable[str], hidden: int = 128, conformers: int = 3
 ) -> tuple[SeamlessM4TProcessor, SeamlessM4Tv2Model]:
     """The pair, new. Seed torch first."""
-    with tempfile.TemporaryDirectory() as folder:
-        words = tokenizer(texts, Path(folder))
-    model = SeamlessM4Tv2Model(configuration(len(words), len(_characters(words)), hidden, conformers)).eval()
-    _make_harmless(model)
-    _configure_generation(model, words)
+    words = tokenizer(texts, PIECES, LANGUAGES)
+    model = SeamlessM4Tv2Model(configuration(len(words), len(characters(words)), hidden, conformers)).eval()
+    make_harmless(model, UNITS_A_CHARACTER, FRAMES_A_UNIT)
+    configure_generation(model, words, LANGUAGES, list(LANGUAGES))
+    model.generation_config.max_new_tokens = 256
     return SeamlessM4TProcessor(SeamlessM4TFeatureExtractor(), words), model
 
 
@@ -113,32 +85,3 @@ def configuration(pieces: int, characters: int, hidden: int, conformers: int) ->
         max_position_embeddings=1024,
         t2u_max_position_embeddings=2048,
     )
-
-
-def _characters(words: SeamlessM4TTokenizer) -> list[str]:
-    return sorted({mark for piece in range(len(words)) for mark in words.convert_ids_to_tokens(piece)})
-
-
-@torch.no_grad()
-def _make_harmless(model: SeamlessM4Tv2Model) -> None:
-    # A special unit would be a negative index in the vocoder. Its logit is now 0, and some other's is always above.
-    model.t2u_model.model.decoder.embed_tokens.weight[:UNIT_OFFSET] = 0
-    for predictor, bias in (
-        (model.t2u_model.model.decoder.duration_predictor, UNITS_A_CHARACTER),
-        (model.vocoder.dur_predictor, FRAMES_A_UNIT),
-    ):
-        weight = predictor.proj.weight
-        weight.mul_(0.3 / weight.norm() / weight.shape[1] ** 0.5)  # at most 0.3 more or less than the bias
-        predictor.proj.bias.fill_(bias)
-
-
-def _configure_generation(model: SeamlessM4Tv2Model, words: SeamlessM4TTokenizer) -> None:
-    settings = model.generation_config
-    settings.text_decoder_lang_to_code_id = {code: words.convert_tokens_to_ids(f"__{code}__") for code in LANGUAGES}
-    settings.t2u_lang_code_to_id = {code: UNIT_OFFSET + UNITS + at for at, code in enumerate(LANGUAGES)}
-    settings.vocoder_lang_code_to_id = {code: at for at, code in enumerate(LANGUAGES)}
-    settings.id_to_text = {str(piece): words.convert_ids_to_tokens(piece) for piece in range(len(words))}
-    special = ("<pad>", "<unk>", "<s>", "</s>")
-    settings.char_to_id = {mark: at for at, mark in enumerate((*special, *_characters(words)))}
-    settings.max_new_tokens = 256
-    settings._from_model_config = False  # or transformers 5 drops the tables above when it reads them back

@@ -49,6 +49,15 @@ class Site:
                     if answer.status == 200:
                         return
 
+    @property
+    def pid(self) -> int:
+        """Of the process that was started."""
+        return self._process.pid
+
+    async def ended(self) -> int:
+        """Wait for its end: its exit status."""
+        return await self._process.wait()
+
     def kill(self) -> None:
         """As a crash does: no goodbye."""
         with contextlib.suppress(ProcessLookupError):

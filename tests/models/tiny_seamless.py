@@ -5,6 +5,7 @@ real size, for figures on a GPU.
 
 import random
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,55 +39,40 @@ WORDS = (
 )
 
 
+UNITS_A_CHARACTER, FRAMES_A_UNIT = 0.92, 0.7
+"""As the duration predictors say it, in log(1 + n): three units for two letters, one frame a unit."""
+
+
 def build(folder: Path, size: tuple[int, int] = TINY, seed: int = 0) -> Path:
     """Write one into `folder`."""
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    words = _tokenizer(seed)
-    characters = sorted({mark for piece in range(len(words)) for mark in words.convert_ids_to_tokens(piece)})
-    configuration = _configuration(len(words), len(characters), *size)
-    model = SeamlessM4Tv2Model(configuration).eval()
-    with torch.no_grad():
-        units = model.t2u_model.model.decoder.embed_tokens.weight  # tied to the head: what has no sound never wins
-        units[:OFFSET] = 0
-        units[OFFSET + configuration.unit_hifi_gan_vocab_size :] = 0
-        for predictor, bias in (
-            (model.t2u_model.model.decoder.duration_predictor, 0.92),  # in log(1 + n): three units for two letters
-            (model.vocoder.dur_predictor, 0.7),  # and one frame a unit
-        ):
-            weight = predictor.proj.weight
-            weight.mul_(0.3 / weight.norm() / weight.shape[1] ** 0.5)
-            predictor.proj.bias.fill_(bias)
+    draw = random.Random(seed)
+    words = tokenizer(
+        (" ".join(draw.choices(line.split(), k=8)) + "." for line in WORDS for _ in range(300)), PIECES, WRITTEN
+    )
+    model = SeamlessM4Tv2Model(_configuration(len(words), len(characters(words)), *size)).eval()
+    make_harmless(model, UNITS_A_CHARACTER, FRAMES_A_UNIT)
+    configure_generation(model, words, WRITTEN, SPOKEN)
     settings = model.generation_config
-    settings.text_decoder_lang_to_code_id = {code: words.convert_tokens_to_ids(f"__{code}__") for code in WRITTEN}
-    settings.t2u_lang_code_to_id = {code: OFFSET + UNITS + at for at, code in enumerate(SPOKEN)}
-    settings.vocoder_lang_code_to_id = {code: at for at, code in enumerate(SPOKEN)}
-    settings.id_to_text = {
-        str(piece): words.convert_ids_to_tokens(piece) if piece < len(words) else f"▁w{piece}"
-        for piece in range(configuration.vocab_size)
-    }
-    settings.char_to_id = {mark: at for at, mark in enumerate(("<pad>", "<unk>", "<s>", "</s>", *characters))}
     settings.max_new_tokens = 40
     settings.no_repeat_ngram_size = 2  # random weights go round in circles …
     settings.exponential_decay_length_penalty = [4, 1.15]  # … and never end; rows end at different steps so
-    settings._from_model_config = False  # or transformers 5 drops the tables above when it reads them back
     model.save_pretrained(folder)
     SeamlessM4TProcessor(SeamlessM4TFeatureExtractor(), words).save_pretrained(folder)
     return folder
 
 
-def _tokenizer(seed: int) -> SeamlessM4TTokenizer:
-    draw = random.Random(seed)
+def tokenizer(texts: Iterable[str], pieces: int, languages: Iterable[str]) -> SeamlessM4TTokenizer:
+    """At most so many byte-pair pieces of `texts`, and a token for each language."""
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder, "corpus.txt")
-        corpus.write_text(
-            "\n".join(" ".join(draw.choices(line.split(), k=8)) + "." for line in WORDS for _ in range(300)), "utf-8"
-        )
+        corpus.write_text("\n".join(texts), "utf-8")
         sentencepiece.SentencePieceTrainer.train(
             input=str(corpus),
             model_prefix=str(Path(folder, "sentencepiece.bpe")),
             model_type="bpe",
-            vocab_size=PIECES,
+            vocab_size=pieces,
             hard_vocab_limit=False,
             character_coverage=1.0,
             unk_id=0,
@@ -95,9 +81,49 @@ def _tokenizer(seed: int) -> SeamlessM4TTokenizer:
             pad_id=-1,
             minloglevel=2,
         )
+        # A folder with sentencepiece.bpe.model in it is what transformers converts to its fast tokenizer.
         return SeamlessM4TTokenizer.from_pretrained(
-            folder, additional_special_tokens=[f"__{code}__" for code in WRITTEN]
+            folder, additional_special_tokens=[f"__{code}__" for code in languages]
         )
+
+
+def characters(words: SeamlessM4TTokenizer) -> list[str]:
+    """All that pieces are made of."""
+    return sorted({mark for piece in range(len(words)) for mark in words.convert_ids_to_tokens(piece)})
+
+
+@torch.no_grad()
+def make_harmless(model: SeamlessM4Tv2Model, units_a_character: float, frames_a_unit: float) -> None:
+    """Let random weights say units that the vocoder has sounds for, and last about as long as told, in log(1 + n)."""
+    config, units = model.config, model.t2u_model.model.decoder.embed_tokens.weight
+    # Tied to the head: these logits are 0, and some other's is always above.
+    units[: config.vocoder_offset] = 0
+    units[config.vocoder_offset + config.unit_hifi_gan_vocab_size :] = 0
+    for predictor, bias in (
+        (model.t2u_model.model.decoder.duration_predictor, units_a_character),
+        (model.vocoder.dur_predictor, frames_a_unit),
+    ):
+        weight = predictor.proj.weight
+        weight.mul_(0.3 / weight.norm() / weight.shape[1] ** 0.5)  # at most 0.3 more or less than the bias
+        predictor.proj.bias.fill_(bias)
+
+
+def configure_generation(
+    model: SeamlessM4Tv2Model, words: SeamlessM4TTokenizer, written: Iterable[str], spoken: Sequence[str]
+) -> None:
+    """The tables of generation_config.json, for languages by Seamless' codes."""
+    settings, config = model.generation_config, model.config
+    after = config.vocoder_offset + config.unit_hifi_gan_vocab_size
+    settings.text_decoder_lang_to_code_id = {code: words.convert_tokens_to_ids(f"__{code}__") for code in written}
+    settings.t2u_lang_code_to_id = {code: after + at for at, code in enumerate(spoken)}
+    settings.vocoder_lang_code_to_id = {code: at for at, code in enumerate(spoken)}
+    settings.id_to_text = {
+        str(piece): words.convert_ids_to_tokens(piece) if piece < len(words) else f"▁w{piece}"
+        for piece in range(config.vocab_size)
+    }
+    special = ("<pad>", "<unk>", "<s>", "</s>")
+    settings.char_to_id = {mark: at for at, mark in enumerate((*special, *characters(words)))}
+    settings._from_model_config = False  # or transformers 5 drops the tables above when it reads them back
 
 
 def _configuration(pieces: int, characters: int, width: int, layers: int) -> SeamlessM4Tv2Config:

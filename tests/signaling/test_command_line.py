@@ -55,6 +55,8 @@ def test_help_names_every_setting() -> None:
     [
         (["serve", "--translator", "babelfish"], 2, "there are: auto, echo, embedded, seamless"),
         (["serve", "--dialogue", "babelfish"], 2, "there are: auto, "),
+        (["serve", "--workers", "0"], 2, "one worker at least"),
+        (["serve", "--workers", "2", "--port", "0", "--translator", "babelfish"], 2, "there are: auto, echo, "),
         (["serve", "--port", "many"], 2, "invalid int value"),
         ([], 2, "required: command"),
     ],

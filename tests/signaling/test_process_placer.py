@@ -1,0 +1,122 @@
+"""Workers that do not come up, and rooms that nobody can take: real processes, some of them not ours."""
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+
+from signaling import process_placer
+from signaling.placement import NoPlace
+from signaling.process_placer import ProcessPlacer
+from signaling.settings import Settings
+from tests.client import PATIENCE
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(translator="echo", dialogue="none", workers=2)
+
+
+@pytest.fixture
+async def placer(settings: Settings) -> AsyncIterator[ProcessPlacer]:
+    """Running; its workers are gone at the end."""
+    placer = ProcessPlacer(settings)
+    running = asyncio.ensure_future(placer.run())
+    yield placer
+    await placer.stop()
+    await running
+    assert not list(placer)
+
+
+async def test_a_worker_that_does_not_come_up_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, placer: ProcessPlacer
+) -> None:
+    """Who asks for a room meanwhile is told so, in time, and may ask again; once a worker works the room is there."""
+    monkeypatch.setattr(process_placer, "PATIENCE", 0.3)
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    card = await placer.create(None, "simultaneous")
+    with pytest.raises(NoPlace):
+        await placer.place(card.id)
+    with pytest.raises(NoPlace):
+        await placer.any_worker()
+    monkeypatch.undo()
+    async with asyncio.timeout(PATIENCE):
+        while not list(placer):
+            await asyncio.wait_for(placer._changed.wait(), PATIENCE)
+    placement = await placer.place(card.id)
+    assert placement.generation == 1 and placement == await placer.place(card.id)
+
+
+async def test_a_place_is_taken_once_by_however_many_ask(placer: ProcessPlacer) -> None:
+    """One generation for all of them; the next only when its worker is gone."""
+    card = await placer.create("Blue", "consecutive")
+    placements = await asyncio.gather(*(placer.place(card.id) for _ in range(20)))
+    assert {one.generation for one in placements} == {1} and len(set(placements)) == 1
+    worker = await placer.worker_of(card.id)
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    await worker.empty.wait()
+    placements = await asyncio.gather(*(placer.place(card.id) for _ in range(20)))
+    assert {one.generation for one in placements} == {2} and len(set(placements)) == 1
+    assert placements[0].url != f"unix:{worker.path}"
+    found = await placer.find(card.id)
+    assert found is not None and (found.name, found.mode, found.participant_count) == ("Blue", "consecutive", 0)
+
+
+async def test_who_stops_waiting_leaves_the_room_to_others(placer: ProcessPlacer) -> None:
+    """Cancelled anywhere on the way to a place, it is still to be had."""
+    await placer.any_worker()
+    for turns in range(12):
+        card = await placer.create(None, "simultaneous")
+        placing = asyncio.ensure_future(placer.place(card.id))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        placing.cancel()
+        await asyncio.wait([placing])
+        assert (await placer.place(card.id)).generation in (1, 2)
+
+
+async def test_a_room_that_is_released_is_placed_anew(placer: ProcessPlacer) -> None:
+    """But not by somebody who speaks of an earlier place."""
+    card = await placer.create(None, "simultaneous")
+    await placer.place(card.id)
+    await placer.release(card.id, 0)
+    assert (await placer.place(card.id)).generation == 1
+    await placer.release(card.id, 1)
+    await placer.release("nowhere", 1)
+    assert (await placer.place(card.id)).generation == 2
+
+
+async def test_after_the_end_nothing_is_placed(placer: ProcessPlacer) -> None:
+    """It says so."""
+    card = await placer.create(None, "simultaneous")
+    await placer.any_worker()
+    await placer.stop()
+    with pytest.raises(NoPlace, match="stop"):
+        await placer.place(card.id)
+
+
+class TestShortLife:
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return Settings(translator="echo", dialogue="none", workers=2, room_ttl=2.0)
+
+    async def test_an_empty_room_is_forgotten(self, placer: ProcessPlacer) -> None:
+        """After its time, here and in the worker."""
+        await placer.any_worker()
+        card = await placer.create(None, "simultaneous")
+        worker = await placer.worker_of(card.id)
+        assert worker.http is not None
+        async with asyncio.timeout(PATIENCE):
+            status = 200
+            while status == 200:
+                await placer.find(card.id)  # that is when it is noticed
+                async with worker.http.get(f"http://worker/v1/rooms/{card.id}") as answer:
+                    status = answer.status
+        assert status == 404
+        with pytest.raises(KeyError):
+            await placer.place(card.id)
