@@ -113,8 +113,8 @@ class RoomHost:
         self._house.lobby.drop(room_id)
 
     async def _give_up(self, app: web.Application) -> None:
-        """The container is about to stop, and everybody has been told. When their last words are kept, the next place need
-        not find out that this one is gone."""
+        """The container is about to stop, and everybody has been told. When their last words are kept, the next place
+        need not find out that this one is gone."""
         await self._house.emptied()
         await self._records.flush()
         for room_id, (generation, _) in list(self._held.items()):

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
-pytest.importorskip("modal", reason="modal is not installed: pip install 'dragoman[test]'")
-
-from tests.modal.cloud import Cloud
 from tests.modal.people import Visitor
+
+if TYPE_CHECKING:
+    from tests.modal.cloud import Cloud  # needs modal: where it is not installed, the tests are skipped, and say so
 
 MODULE = "signaling.modal_app"
 ENVIRONMENT = {
@@ -31,9 +32,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(120))
 
 
-@pytest.fixture(scope="session")
-def cloud() -> Iterator[Cloud]:
+@pytest.fixture(scope="package")
+def cloud() -> "Iterator[Cloud]":
     """Deployed by the command that everybody uses, with a lobby, a server for rooms and a translator."""
+    from tests.modal.cloud import Cloud
+
     with Cloud({"Lobby": 0, "RoomServer": 50, "MoshiServer": 1}, ENVIRONMENT) as running:
         running.plane.secrets.add("dragoman")
         deployed = running.deploy(MODULE)
@@ -48,7 +51,7 @@ def cloud() -> Iterator[Cloud]:
 
 
 @pytest.fixture
-async def visitor(cloud: Cloud) -> AsyncIterator[Visitor]:
+async def visitor(cloud: "Cloud") -> AsyncIterator[Visitor]:
     """Somebody at the lobby; a room server is there when they come."""
     if not any(one.name == "RoomServer" and one.alive for one in cloud.containers):
         await asyncio.to_thread(cloud.serve, "RoomServer")

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, async_playwright
 
+pytest.importorskip("modal", reason="modal is not installed: pip install 'dragoman[test]'")
+
 from tests.e2e.people import CHROMIUM, NETWORK_ERRORS, Person, chromium, write_microphone
 from tests.modal.cloud import Cloud
 from tests.modal.people import Visitor

@@ -1,6 +1,9 @@
 """The whole product in Modal's containers: lobby → room server → translator, and a room server that dies."""
 
 import numpy as np
+import pytest
+
+pytest.importorskip("modal", reason="modal is not installed: pip install 'dragoman[test]'")
 
 from tests.client import RATE
 from tests.modal.cloud import Cloud

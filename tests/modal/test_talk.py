@@ -2,6 +2,10 @@
 
 import asyncio
 
+import pytest
+
+pytest.importorskip("modal", reason="modal is not installed: pip install 'dragoman[test]'")
+
 from tests.modal.cloud import Cloud
 from tests.modal.people import Visitor
 

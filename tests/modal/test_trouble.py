@@ -4,6 +4,9 @@ import asyncio
 
 import aiohttp
 import pytest
+
+pytest.importorskip("modal", reason="modal is not installed: pip install 'dragoman[test]'")
+
 from grpclib import Status
 
 from tests.client import Client

@@ -1,7 +1,7 @@
 """Claims, generations and what goes wrong with them, over a dictionary and sessions in memory."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -17,6 +17,13 @@ class Memory:
     def __init__(self) -> None:
         self.entries: dict[Any, Any] = {}
         self.failing = False
+        self._changed = asyncio.Event()
+
+    async def until(self, look: Callable[[], bool]) -> None:
+        """Wait for entries with which it holds."""
+        while not look():
+            self._changed.clear()
+            await self._changed.wait()
 
     async def _step(self) -> None:
         await asyncio.sleep(0)
@@ -32,6 +39,7 @@ class Memory:
         if skip_if_exists and key in self.entries:
             return False
         self.entries[key] = value
+        self._changed.set()
         return True
 
     async def pop(self, key: str) -> Any:
