@@ -12,18 +12,6 @@ from tests.modal.people import Visitor
 if TYPE_CHECKING:
     from tests.modal.cloud import Cloud  # needs modal: where it is not installed, the tests are skipped, and say so
 
-MODULE = "signaling.modal_app"
-ENVIRONMENT = {
-    "DRAGOMAN_TRANSLATOR": "echo",
-    "DRAGOMAN_DIALOGUE": "embedded",
-    "DRAGOMAN_SESSION_SECRET": "known to all containers",
-    "DRAGOMAN_MODAL_TRANSLATOR_GPU": "",
-    "DRAGOMAN_MODAL_MOSHI_GPU": "",
-    "DRAGOMAN_MODAL_ROOMS_PER_CONTAINER": "50",
-    "DRAGOMAN_MAX_ROOMS": "1000",
-    "DRAGOMAN_HTTP_RATE": "1000",
-}
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -34,16 +22,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="package")
 def cloud() -> "Iterator[Cloud]":
-    """Deployed by the command that everybody uses, with a lobby, a server for rooms and a translator."""
-    from tests.modal.cloud import Cloud
+    """With a lobby, a server for rooms and a translator."""
+    from tests.modal.product import deployed
 
-    with Cloud({"Lobby": 0, "RoomServer": 50, "MoshiServer": 1}, ENVIRONMENT) as running:
-        running.plane.secrets.add("dragoman")
-        deployed = running.deploy(MODULE)
-        assert deployed.returncode == 0, deployed.stdout + deployed.stderr
-        running.start("Translator")
-        running.start("RoomServer")
-        running.serve("Lobby")
+    with deployed() as running:
         yield running
         assert not running.plane.missing, f"the control plane lacks {running.plane.missing}"
         for container in running.containers:
