@@ -244,7 +244,7 @@ class Lobby:
         settings = _settings()
         settings = replace(settings, allow_origins=(*settings.allow_origins, *origins))
         placer, facts = _placer(settings), _Store("facts")
-        line = None if settings.dialogue == "none" else SeatLine(_Sessions("MoshiServer"))
+        line = None if settings.dialogue == "none" else SeatLine(_Sessions("MoshiServer"), _Store("seats"))
         self.site = _Site(create_lobby(ModalLobby(placer, line, lambda: facts.get("engine")), placer, settings))
         await self.site.open()
 
@@ -371,14 +371,14 @@ class MoshiServer:
     @modal.enter()
     async def start(self) -> None:
         from signaling.engines import build_dialogue, build_engine
-        from signaling.modal_host import talk_only
+        from signaling.modal_host import TalkHost
         from signaling.server import create_app
 
         lobby = await _url_of("Lobby")
         settings = _settings(public_url=lobby, translator="echo")
         settings = replace(settings, allow_origins=(*settings.allow_origins, await _url_of("MoshiServer")))
         application = create_app(build_engine(settings), settings, build_dialogue(settings))
-        application.middlewares.append(talk_only(lobby))
+        TalkHost(_Sessions("MoshiServer"), _Store("seats"), lobby).install(application)
         self.site = _Site(application)
         await self.site.open()
 

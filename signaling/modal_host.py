@@ -8,12 +8,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 from aiohttp.typedefs import Middleware
 
 from signaling.house import House
 from signaling.http import Handler, Problem
-from signaling.modal_placer import CloudError, ModalPlacer
+from signaling.modal_placer import CloudError, ModalPlacer, Sessions, Store
 from signaling.modal_records import ModalRecords
 from signaling.participant import people
 from signaling.protocol import error_message
@@ -67,6 +67,7 @@ class RoomHost:
         if found is None:
             raise Problem(404, "room_not_found", "There is no such room: it may have closed. Open a new one.")
         card, generation, place = found
+        session = session or (place.session if place is not None else "")  # Modal's guide does not promise the header
         if place is None or place.state != "placed" or not session or place.session != session:
             raise Problem(410, "room_moved", "The room is not here. The lobby knows where it is.")
         self._held[room_id] = (generation, session)
@@ -132,17 +133,38 @@ def leave_to_lobby(request: web.Request, lobby_url: str) -> None:
         raise Problem(404, "not_found", "The lobby knows the rooms; this server holds some of them.")
 
 
-def talk_only(lobby_url: str) -> Middleware:
-    """The middleware of a container in which people talk with the voice: it has no rooms."""
+class TalkHost:
+    """Gives a seat back as soon as it is left; Modal would keep it until its session has been idle for long enough."""
 
-    @web.middleware
-    async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-        leave_to_lobby(request, lobby_url)
-        if "room" in request.match_info:
-            raise Problem(404, "room_not_found", "There are no rooms here.")
-        return await handler(request)
+    def __init__(self, sessions: Sessions, seats: Store, lobby_url: str) -> None:
+        self._sessions = sessions
+        self._seats = seats
+        self._lobby_url = lobby_url
 
-    return admit
+    def install(self, app: web.Application) -> None:
+        """Before it runs."""
+        app.middlewares.append(self._middleware())
+
+    def _middleware(self) -> Middleware:
+        @web.middleware
+        async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
+            leave_to_lobby(request, self._lobby_url)
+            if "room" in request.match_info:
+                raise Problem(404, "room_not_found", "There are no rooms here.")
+            response = await handler(request)
+            if isinstance(response, web.WebSocketResponse) and response.close_code == WSCloseCode.OK:
+                await self._left(request.headers.get(SESSION, ""))
+            return response
+
+        return admit
+
+    async def _left(self, session: str) -> None:
+        """Who only lost the connection has their grace period; this one said goodbye."""
+        try:
+            if (token := await self._seats.pop(session)) is not None:
+                await self._sessions.terminate(token)
+        except CloudError as error:
+            log.warning("a seat is free only when its session has been idle: %s", error)
 
 
 def _now() -> float:

@@ -10,7 +10,7 @@ from aiohttp import web
 from signaling.http import MAX_BODY, Handler, Problem, json_object, limit, middleware
 from signaling.limits import HTTP_BURST, Limiter
 from signaling.lobby_api import PAGES, LobbyApi, dump_card
-from signaling.modal_placer import CloudError, Crowded, ModalPlacer, Sessions
+from signaling.modal_placer import CloudError, Crowded, ModalPlacer, Sessions, Store
 from signaling.placement import NoPlace
 from signaling.settings import Settings
 
@@ -27,8 +27,10 @@ MAX_LINE = 1000
 class SeatLine:
     """Who waits for a seat with the voice, as far as this lobby knows. Only the first asks: nobody overtakes."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, seats: Store) -> None:
+        """`seats`: where the container that is left finds the token with which to give its session back."""
         self._sessions = sessions
+        self._seats = seats
         self._line: dict[str, float] = {}  # ticket → when it was shown last; in the order in which they came
 
     async def seat(self, ticket: str) -> dict[str, Any]:
@@ -43,8 +45,9 @@ class SeatLine:
         if next(iter(self._line)) == ticket:
             try:
                 async with asyncio.timeout(SEAT_PATIENCE):
-                    _, token = await self._sessions.start(SEAT_IDLE)
-                del self._line[ticket]
+                    session, token = await self._sessions.start(SEAT_IDLE)
+                self._line.pop(ticket, None)
+                await self._seats.put(session, token)
                 return {"url": await self._sessions.url(), "token": token}
             except Crowded:
                 pass
@@ -53,6 +56,7 @@ class SeatLine:
         raise self._wait(ticket, "house_full", "Everybody here is in a conversation already.")
 
     def _wait(self, ticket: str, code: str, detail: str) -> Problem:
+        self._line.setdefault(ticket, asyncio.get_running_loop().time())
         position = list(self._line).index(ticket) + 1
         return Problem(503, code, detail, RETRY, {"position": position, "ticket": ticket})
 

@@ -22,7 +22,7 @@ from tests.modal.calls import Calls
 from tests.modal.ingress import Ingress, free_ports, listens
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE = 30.0
+PATIENCE = 90.0
 """Seconds for what must come."""
 
 T = TypeVar("T")
@@ -128,7 +128,7 @@ class Cloud:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
 
     def start(self, name: str, **environment: str) -> Container:

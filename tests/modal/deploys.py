@@ -42,7 +42,8 @@ class Deploys(Storage):
 
     def function(self, name: str) -> str:
         """Id of the deployed function, class service or server of that name."""
-        return next(i for i, one in self.functions.items() if one.function_name in (name, f"{name}.*"))
+        found = (i for (_, tag), i in self.tags.items() if tag in (name, f"{name}.*") and i in self.functions)
+        return next(found)
 
     # the client
 
@@ -75,6 +76,9 @@ class Deploys(Storage):
         return api_pb2.AppGetLayoutResponse(app_layout=self.layouts.get(request.app_id))
 
     async def AppHeartbeat(self, request: api_pb2.AppHeartbeatRequest) -> Empty:
+        return Empty()
+
+    async def AppClientDisconnect(self, request: api_pb2.AppClientDisconnectRequest) -> Empty:
         return Empty()
 
     async def AppPublish(self, request: api_pb2.AppPublishRequest) -> api_pb2.AppPublishResponse:

@@ -10,7 +10,7 @@ import aiohttp
 from tests.client import Client, WavMicrophone
 from tests.conftest import Answer
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds for what must come."""
 
 
