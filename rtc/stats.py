@@ -27,6 +27,8 @@ class Stats:
     """Translated phrases never spoken because a listener would have been too far behind."""
     outbox_dropped: int = 0
     """Interim messages not sent to a slow client."""
+    records_dropped: int = 0
+    """Final words not written down for the next process because the one that keeps them does not read."""
     translations: Counter[str] = field(default_factory=Counter)
     """Segments and chat messages translated, by `source>target`: independent of how many listen."""
     utterances: int = 0

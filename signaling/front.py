@@ -87,6 +87,8 @@ class Front:
                 raise room_not_found() from None
             except NoPlace as nowhere:
                 raise Problem(503, "no_worker", str(nowhere), nowhere.retry_after) from None
+            except TimeoutError:
+                raise Problem(504, "no_answer", "That takes too long.", retry_after=5) from None
             except aiohttp.ClientConnectionError:
                 with contextlib.suppress(TimeoutError):  # it dies: that is known in a moment
                     async with asyncio.timeout(1):

@@ -37,11 +37,12 @@ class House:
         settings: Settings,
         dialogue: DialogueThread | None = None,
         records: Records | None = None,
+        stats: Stats | None = None,
     ) -> None:
         """Without a `dialogue` there is nobody to talk with; without `records` rooms end with this process."""
         self.engine = engine
         self.settings = settings
-        self.stats = Stats()
+        self.stats = stats or Stats()
         self._records = records or NoRecords()
         self.lobby = Lobby(
             settings.max_rooms, settings.room_capacity, settings.room_ttl, self._has_voice, self._records.put

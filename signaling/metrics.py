@@ -85,6 +85,7 @@ def _dropped(house: House) -> dict[str, int]:
         "windows": counted.windows_dropped,
         "phrases": counted.phrases_dropped,
         "outbox": counted.outbox_dropped,
+        "records": counted.records_dropped,
     }
 
 

@@ -50,6 +50,7 @@ def unfinished(transcript: TranscriptLog, participant_id: str, reads: str, now_m
         entry
         for entry in transcript
         if now_ms - entry.end_ms < UNFINISHED_MS
-        and reads not in entry.records
         and entry.participant_id != participant_id
+        and reads not in entry.records
+        and entry.words[1]
     ]

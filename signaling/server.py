@@ -8,6 +8,7 @@ from aiohttp import web
 
 from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
+from rtc.stats import Stats
 from signaling.api import Api
 from signaling.house import House
 from signaling.http import MAX_BODY, middleware
@@ -22,14 +23,18 @@ HOUSE = web.AppKey("house", House)
 
 
 def create_app(
-    engine: Engine, settings: Settings, dialogue: DialogueThread | None = None, records: Records | None = None
+    engine: Engine,
+    settings: Settings,
+    dialogue: DialogueThread | None = None,
+    records: Records | None = None,
+    stats: Stats | None = None,
 ) -> web.Application:
     """An application that holds one house. It serves at once, while the engines still warm up. `records`: where the
-    rooms are written down, if they are to outlive the process."""
+    rooms are written down, if they are to outlive the process. `stats`: where to count, if somebody else does too."""
     app = web.Application(
         middlewares=[middleware(settings.allow_origins, settings.public_url)], client_max_size=MAX_BODY
     )
-    house = app[HOUSE] = House(engine, settings, dialogue, records)
+    house = app[HOUSE] = House(engine, settings, dialogue, records, stats)
     limiter = Limiter(settings.http_rate, HTTP_BURST)
     placer = LocalPlacer(house.lobby, lambda: asyncio.get_running_loop().time())
     app.add_routes(LobbyApi(placer, limiter, lambda: house.draining).routes())

@@ -1,7 +1,7 @@
 """A process that holds rooms for another: the ordinary server on a Unix socket, and a line to who started it.
 
-    to it    settings {settings} once · open {card, generation, entries} · drop {room}
-    from it  listening · engine {ready} · opened {room} · changed {card} · entry {room, entry}
+    to it    settings {settings} once · open {card, generation, entries} · drop {room} · ping
+    from it  pong · listening · engine {ready} · opened {room} · changed {card} · entry {room, entry}
              draining: place no more rooms here · empty: its rooms may be opened elsewhere
 
 It ends on SIGTERM, politely, and when the line does, for then nobody can reach it any more.
@@ -18,6 +18,7 @@ from dataclasses import asdict
 from aiohttp import web
 
 from rtc.engine_thread import Engine
+from rtc.stats import Stats
 from rtc.transcript import Entry
 from signaling.control import Control
 from signaling.engines import build_dialogue, build_engine
@@ -33,8 +34,9 @@ from signaling.worker_process import BAD_SETTINGS
 class LineRecords:
     """Written over the line; what was written before came with the room."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, stats: Stats) -> None:
         self._control = control
+        self._stats = stats
         self._brought: dict[str, list[Entry]] = {}
 
     def bring(self, room_id: str, entries: list[Entry]) -> None:
@@ -46,6 +48,7 @@ class LineRecords:
 
     def put(self, room_id: str, entry: Entry) -> None:
         self._control.send("entry", room=room_id, entry=asdict(entry))
+        self._stats.records_dropped = self._control.dropped
 
     async def load(self, room_id: str) -> Sequence[Entry]:
         return self._brought.pop(room_id, [])
@@ -58,8 +61,9 @@ async def _asked_by(request: web.Request, handler: Handler) -> web.StreamRespons
 
 
 async def _serve(control: Control, settings: Settings, path: str) -> None:
-    records = LineRecords(control)
-    app = create_app(build_engine(settings), settings, build_dialogue(settings), records)
+    stats = Stats()
+    records = LineRecords(control, stats)
+    app = create_app(build_engine(settings), settings, build_dialogue(settings), records, stats)
     app.middlewares.insert(0, _asked_by)
     house = app[HOUSE]
     stop = asyncio.Event()
@@ -95,6 +99,8 @@ async def _obey(control: Control, records: LineRecords, house: House, stop: asyn
             control.send("opened", room=card.id)
         elif message["type"] == "drop":
             house.lobby.drop(message["room"])
+        elif message["type"] == "ping":
+            control.send("pong")
     stop.set()
 
 

@@ -20,6 +20,8 @@ from signaling.settings import Settings
 
 BAD_SETTINGS = 2
 """Exit status of a worker that no second try would help."""
+PING_EVERY, UNANSWERED = 2.0, 5
+"""Seconds between two pings, and how many may have no answer before a worker counts as hung."""
 STOP_PATIENCE = 10.0
 """Seconds a worker has to say goodbye to everybody."""
 
@@ -49,6 +51,7 @@ class WorkerProcess:
         self._settings = settings
         self._control: Control | None = None
         self._process: asyncio.subprocess.Process | None = None
+        self._unanswered = 0
         self._opened: dict[str, asyncio.Event] = {}
         self.http: aiohttp.ClientSession | None = None
         """Requests to it, while it listens."""
@@ -85,16 +88,19 @@ class WorkerProcess:
                 asyncio.TaskGroup() as tasks,
             ):
                 hearing = tasks.create_task(self._hear(self._control))
+                watching = tasks.create_task(self._watch(self._control, self._process))
                 try:
                     status = await self._process.wait()
                 except asyncio.CancelledError:
                     await asyncio.shield(self._end(self._process))
                     raise
                 finally:
+                    watching.cancel()
                     with contextlib.suppress(TimeoutError):  # a child of its own may hold the line
                         async with asyncio.timeout(1):
                             await asyncio.shield(hearing)  # what it wrote before it died
                     hearing.cancel()
+                    self._emptied()  # before requests to it are impossible
             return status
         finally:
             self._emptied()
@@ -115,7 +121,17 @@ class WorkerProcess:
 
     async def _hear(self, control: Control) -> None:
         while (message := await control.receive()) is not None:
+            self._unanswered = 0
             self._told(message)
+
+    async def _watch(self, control: Control, process: asyncio.subprocess.Process) -> None:
+        """One that lives and does nothing is worse than one that is dead: its rooms would stay in it."""
+        while self._unanswered < UNANSWERED:
+            await asyncio.sleep(PING_EVERY)
+            self._unanswered += self.listening
+            control.send("ping")
+        log.error("worker %d does not answer: killed", process.pid)
+        process.kill()
 
     def _told(self, message: dict[str, Any]) -> None:
         match message:

@@ -205,6 +205,37 @@ class Client:
         await self.expect("session.state", start=start)
         return self
 
+    def move(self, http: aiohttp.ClientSession, base: str) -> None:
+        """From now on it is another server that is asked."""
+        self._http, self._url = http, base + self._url.removeprefix(self._base)
+        self._base = base
+
+    async def come_back(self, name: str, language: str) -> Message:
+        """As the page does when its WebSocket is closed because the process is gone: resume, and offer anew when that
+        is asked for. The second `session.joined`."""
+        await self.closed()
+        seen = self.messages
+        fields = {
+            "resume": self.joined["resume"],
+            "last_seq": seen[-1]["seq"],
+            "last_record": [message["record"] for message in seen if message.get("record") is not None][-1],
+        }
+        start = len(seen)
+        await self.open()
+        await self.send("session.join", name=name, language=language, **fields)
+        answer = await self.until(lambda: seen[start:], "an answer")
+        assert answer[0].get("code") == "session_moved", answer[0]
+        del seen[start]  # it is the WebSocket's, and has a number of its own
+        assert self.pc is not None
+        await self.pc.close()
+        self.microphone = WavMicrophone()
+        self.ears.clear()
+        await self.send("session.join", name=name, language=language, sdp=await self.offer(), **fields)
+        self.joined = await self.expect("session.joined", start=start)
+        await self.accept(self.joined["sdp"])
+        await self.connected()
+        return self.joined
+
     @property
     def id(self) -> str:
         return str(self.joined["participant"]["id"])

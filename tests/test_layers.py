@@ -140,7 +140,6 @@ def test_every_source_has_its_test() -> None:
         "signaling/server.py": "tests/conftest.py starts it for every other test",
         "signaling/settings.py": "tests/signaling/test_command_line.py",
         "signaling/proxy.py": "tests/test_workers.py",
-        "signaling/replay.py": "tests/test_moving.py",
         "signaling/room_socket.py": "tests/test_sessions.py, tests/test_room_call.py",
         "signaling/session.py": "tests/test_sessions.py, tests/test_conversation.py",
         "signaling/socket.py": "tests/test_sessions.py, tests/test_bad_input.py",

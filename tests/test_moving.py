@@ -1,10 +1,13 @@
 """A room that moves, with everybody in it, from one house to another that shares its secret and its records."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Literal
 
 import pytest
 
+from rtc.transcript import Entry
 from signaling.placement import MemoryRecords, RoomCard
 from signaling.settings import Settings
 from tests.client import Client, joined
@@ -99,6 +102,36 @@ async def test_who_comes_without_one_is_asked_for_it(move: Move) -> None:
         sdp = await ana.offer()
         await ana.send("session.join", resume=ana.joined["resume"], name="Ana", language="es", sdp=sdp)
         assert (await ana.expect("session.joined"))["participant"]["id"] == ana.id
+
+
+@pytest.mark.parametrize("kind", ["speech", "chat"])
+async def test_what_was_not_translated_in_time_is_translated_where_the_room_is_then(
+    move: Move, kind: Literal["speech", "chat"]
+) -> None:
+    """The first process had the words of somebody, and died before they were in Ana's language: she reads them once."""
+    first = await move.open(1)
+    async with (
+        joined(first.http, first.base, "blue", "Ana", "es") as ana,
+        joined(first.http, first.base, "blue", "Bob", "en") as bob,
+    ):
+        await bob.send("chat.send", text="before")
+        await ana.expect("chat.message")
+        await cut(ana)
+        room = first.house.lobby.find("blue", 0.0)
+        assert room is not None
+        now = room.milliseconds(asyncio.get_running_loop().time())
+        last = Entry(kind, "last", "utt", bob.id, "Bob", "en", "", now, now)
+        room.transcript.record(last, "en", "the last words")
+        second = await move.open(2)
+        await ana.pc.close()
+        await come_back(ana, second, name="Ana", language="es", sdp=await ana.offer())
+        type = "transcript.final" if kind == "speech" else "chat.message"
+        read = await ana.expect(type, lambda m: m["language"] == "es")
+        assert read["text"] == "[es] the last words" and read["record"] == max(
+            m.get("record") or 0 for m in ana.messages
+        )
+        lines = (await second.get("/v1/rooms/blue/transcript?language=es")).json()
+        assert [line["text"] for line in lines] == ["[es] before", "[es] the last words"]
 
 
 async def test_a_session_moves_forward_only(move: Move) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.client import PATIENCE, Client, Message, joined
+from tests.client import PATIENCE, Client, joined
 from tests.e2e.serving import Site, serving
 from tests.test_sessions import speech
 
@@ -70,32 +70,6 @@ async def front(*flags: str) -> AsyncIterator[Site]:
 async def site() -> AsyncIterator[Site]:
     async with front() as running:
         yield running
-
-
-async def come_back(client: Client, name: str, language: str) -> Message:
-    """As the page does when its WebSocket is closed: resume, and offer anew where that is asked for."""
-    await client.closed()
-    assert client.pc is not None
-    seen = client.messages
-    fields = {
-        "resume": client.joined["resume"],
-        "last_seq": seen[-1]["seq"],
-        "last_record": [message["record"] for message in seen if message.get("record") is not None][-1],
-    }
-    start = len(seen)
-    await client.open()
-    await client.send("session.join", name=name, language=language, **fields)
-    answer = await client.until(lambda: seen[start:], "an answer")
-    assert answer[0]["code"] == "session_moved", answer[0]
-    del seen[start]  # it is the WebSocket's, and has its own number
-    await client.pc.close()
-    client.microphone = type(client.microphone)()
-    client.ears.clear()
-    await client.send("session.join", name=name, language=language, sdp=await client.offer(), **fields)
-    client.joined = await client.expect("session.joined", start=start)
-    await client.accept(client.joined["sdp"])
-    await client.connected()
-    return client.joined
 
 
 def words(client: Client) -> list[tuple[str, str, str]]:
@@ -162,6 +136,34 @@ async def test_what_the_front_refuses(site: Site) -> None:
         assert refusal.value.status == 404
 
 
+async def test_conversations_are_in_one_worker() -> None:
+    """The voice to talk with is loaded once: whoever asks finds it, and it may be the only thing that is said to be."""
+    async with front("--dialogue", "embedded", "--recognizers", "1") as site:
+        voice = await site.get("/v1/conversation")
+        assert voice["seats"] >= 1
+        talker = Client(site.http, site.url, "", path="/v1/conversation/signal")
+        await talker.open()
+        await talker.send("session.join", name="Ana", sdp=await talker.offer(slots=1))
+        await talker.expect("session.joined")
+        assert (await site.get("/v1/stats"))["dialogue"]["seats_taken"] == 1
+        await talker.close()
+
+
+async def test_requests_are_limited_by_who_asks_and_not_by_who_they_say_they_are() -> None:
+    """The worker counts the address that the front sees, whatever X-Forwarded-For claims."""
+    async with front("--http-rate", "0.001") as site:
+        room = await new_room(site)
+        answers = []
+        for number in range(70):
+            headers = {"X-Forwarded-For": f"10.0.0.{number}"}
+            async with site.http.get(f"{site.url}/v1/rooms/{room}/transcript", headers=headers) as answer:
+                answers.append(answer.status)
+        assert answers == [200] * 60 + [429] * 10
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+            await site.http.ws_connect(f"{site.url}/v1/rooms/{room}/signal")
+        assert refusal.value.status == 429
+
+
 async def test_a_worker_dies_in_the_middle_of_a_call(site: Site) -> None:
     """Both come back as who they were and hear each other; no word is lost, none comes twice, nobody is there twice."""
     room = await new_room(site, name="Blue")
@@ -179,7 +181,7 @@ async def test_a_worker_dies_in_the_middle_of_a_call(site: Site) -> None:
         os.kill(await holder(site, 3), signal.SIGKILL)  # Bob may have the translated message, or not
         assert await eve.closed() == aiohttp.WSCloseCode.SERVICE_RESTART
         for name, (one, language) in people.items():
-            again = await come_back(one, name, language)
+            again = await one.come_back(name, language)
             assert (again["participant"]["id"], again["session_id"]) == before[name]
             assert again["room"]["name"] == "Blue"
         assert await ana.expect("participant.joined", lambda m: m["participant"]["id"] == bob.id)
@@ -219,12 +221,12 @@ async def test_words_of_while_one_was_away_come_once(site: Site) -> None:
         await ana.expect("chat.message")
         await bob.expect("chat.message")
         os.kill(await holder(site, 2), signal.SIGKILL)
-        await come_back(bob, "Bob", "en")
+        await bob.come_back("Bob", "en")
         for number in range(5):
             start = len(bob.messages)
             await bob.send("chat.send", text=f"while away {number}")
             await bob.expect("chat.message", start=start)
-        await come_back(ana, "Ana", "es")
+        await ana.come_back("Ana", "es")
         await ana.until(lambda: len(ana.of("chat.message")) == 6, "what she missed")
         texts = [message["original_text"] for message in ana.of("chat.message")]
         assert texts == ["before", *(f"while away {number}" for number in range(5))]
@@ -248,8 +250,8 @@ async def test_a_drained_worker_moves_its_people(site: Site) -> None:
             await one.expect("session.state", lambda m: m["state"] == "draining")
             assert await one.closed() == aiohttp.WSCloseCode.GOING_AWAY
             assert not one.of("participant.left")
-        await come_back(ana, "Ana", "es")
-        await come_back(bob, "Bob", "en")
+        await ana.come_back("Ana", "es")
+        await bob.come_back("Bob", "en")
         assert [one["name"] for one in bob.joined["participants"]] == ["Ana", "Bob"]
         await zoe.send("ping", t=1)
         await zoe.expect("pong")

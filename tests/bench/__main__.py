@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-BENCHES = ("media", "codec", "rooms", "churn", "wer", "seamless", "lag", "join", "browser", "moshi")
+BENCHES = ("media", "codec", "rooms", "churn", "wer", "seamless", "lag", "join", "browser", "moshi", "placement")
 
 
 def main(names: list[str]) -> int:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from tests.client import Client, WavMicrophone
+from tests.client import Client
 from tests.conftest import Answer
 
 PATIENCE = 60.0
@@ -70,30 +70,8 @@ class Visitor:
         """A participant in the room, with media."""
         return await (await self.client(room)).join(name, language, speaks)
 
-    async def come_back(self, client: Client, room: str, **fields: Any) -> dict[str, Any]:
-        """What a client does whose server is gone: another place, a new offer, the same session. `session.joined`."""
-        before = client.joined
-        seen = [message for message in client.messages if "seq" in message]
-        records = [m["record"] for m in seen if m.get("record") is not None]
+    async def come_back(self, client: Client, room: str) -> dict[str, Any]:
+        """What a client does whose server is gone: another place, the same session. `session.joined`."""
         place = await self.place(room)
-        again = Client(await self.inside(place), place["url"], room)
-        client._http, client._url, client.messages = again._http, again._url, []
-        await client.open()
-        if client.pc is not None:
-            await client.pc.close()
-        client.microphone = WavMicrophone()  # the old one is behind its time
-        me = before["participant"]
-        await client.send(
-            "session.join",
-            name=me["name"],
-            language=me["language"],
-            speaks=me["speaks"],
-            sdp=await client.offer(),
-            resume=before["resume"],
-            last_seq=seen[-1]["seq"],
-            last_record=max(records, default=0),
-        )
-        client.joined = await client.expect("session.joined")
-        await client.accept(client.joined["sdp"])
-        await client.connected()
-        return client.joined
+        client.move(await self.inside(place), place["url"])
+        return await client.come_back(client.joined["participant"]["name"], client.joined["participant"]["language"])
