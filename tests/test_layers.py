@@ -132,8 +132,6 @@ def test_every_source_has_its_test() -> None:
         "signaling/lobby_api.py": "tests/signaling/test_http.py, tests/test_bad_input.py",
         "signaling/metrics.py": "tests/signaling/test_http.py",
         "signaling/modal_app.py": "tests/modal",
-        "signaling/modal_host.py": "tests/modal",
-        "signaling/modal_lobby.py": "tests/modal",
         "signaling/parlour.py": "tests/test_conversation.py",
         "signaling/participant.py": "tests/test_sessions.py",
         "signaling/runtime.py": "tests/signaling/test_command_line.py",

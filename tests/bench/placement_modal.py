@@ -97,8 +97,7 @@ async def doubles(cloud: Cloud) -> tuple[int, int]:
     return max(split, ingress.started - before - ROOMS), sum(not tokens for tokens in found.values())
 
 
-def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else JOINS
+def main(count: int = JOINS) -> None:
     with running(replace(PRODUCT, options=(*PRODUCT.options, "--dialogue", "none"))) as (base, _):
         one = asyncio.run(in_one_process(base, count))
     with deployed(LOBBIES, room_sessions=2 * ROOMS) as cloud:
@@ -116,4 +115,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))
