@@ -22,13 +22,14 @@ from aiortc.sdp import candidate_from_sdp
 
 from rtc import rtcp
 from rtc.mixer import Mixer
+from rtc.ports import Ports
 from rtc.receiver import Microphone
 from rtc.rtp import Packet
 from rtc.sdp import Admission, BadOffer, admit, complete, is_mdns
 from rtc.sender import SlotSender
 from rtc.stream import Outlet
 from rtc.ticker import Ticker
-from rtc.transport import LEVEL, MID, Transport, extension_id, new_ssrc, payload_type, ssrc, take_over
+from rtc.transport import LEVEL, MID, Transport, extension_id, new_ssrc, payload_type, share, ssrc, take_over
 
 log = logging.getLogger(__name__)
 
@@ -54,14 +55,17 @@ class PeerConnection:
         max_slots: int,
         on_packet: Callable[[Packet], None],
         ticker: Ticker,
+        ports: Ports | None = None,
     ) -> None:
         """`ice_servers`: RTCIceServer dictionaries (W3C WebRTC §4.2.4); the first STUN and the first TURN count.
-        `ticker` times what goes out by the clock: reports, and the mix of a thin client."""
+        `ticker` times what goes out by the clock: reports, and the mix of a thin client. `ports` are shared with other
+        connections; without, there are some of its own."""
         servers = [RTCIceServer(**server) for server in ice_servers]
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._max_slots = max_slots
         self._on_packet = on_packet
         self._ticker = ticker
+        self._ports = ports or Ports()
         self._ended = asyncio.Event()
         self._settled = asyncio.Event()  # connected, or will never be
         self._negotiation: asyncio.Future[str] | None = None
@@ -104,6 +108,7 @@ class PeerConnection:
             ours: set[int] = set()
             for transceiver in self._pc.getTransceivers():
                 take_over(transceiver, admission.ssrcs | ours)
+                share(transceiver, self._ports)
                 ours.add(ssrc(transceiver))
                 transceiver.direction = self._direction(str(transceiver.mid), admission)
             await self._pc.setLocalDescription(await self._pc.createAnswer())

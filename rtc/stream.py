@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from rtc.batch import together
 from rtc.rtp import Packet
 from rtc.slots import StreamKey
 
@@ -72,5 +73,9 @@ class Stream:
         if self._ssrc not in (None, packet.ssrc):  # the source began anew (its client reconnected): no number goes on
             self.gap()
         self._ssrc = packet.ssrc
-        for slot in self._slots:
-            slot.send(packet, now)
+        if len(self._slots) == 1:
+            self._slots[0].send(packet, now)
+            return
+        with together:
+            for slot in self._slots:
+                slot.send(packet, now)

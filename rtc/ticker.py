@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable
 
+from rtc.batch import together
 from rtc.stats import Stats
 
 log = logging.getLogger(__name__)
@@ -97,10 +98,11 @@ class Ticker:
                 # RFC 3550 §6.3.1: half to one and a half times the interval, lest reports of many come in step
                 await asyncio.sleep(REPORT_INTERVAL * batch / count * random.uniform(0.5, 1.5))
                 now = time.monotonic()
-                for reporter in list(self._reporters)[:batch]:
-                    if reporter in self._reporters:
-                        self._reporters[reporter] = self._reporters.pop(reporter)  # to the end of the line
-                        self._call(reporter, now)
+                with together:
+                    for reporter in list(self._reporters)[:batch]:
+                        if reporter in self._reporters:
+                            self._reporters[reporter] = self._reporters.pop(reporter)  # to the end of the line
+                            self._call(reporter, now)
 
     def _call(self, reporter: Reporter, now: float) -> None:
         try:

@@ -1,7 +1,8 @@
 """The one file that touches aiortc's insides.
 
 We keep aiortc for ICE, DTLS and negotiation and take the packets ourselves: a datagram is looked at where aioice gets
-it from the socket, before any queue, task or thread; what we send is protected and handed to that socket at once.
+it from the socket, before any queue, task or thread; what we send is protected and leaves at once, or with what goes to
+others (`rtc.batch`).
 
 Private names used, all checked by `tests/rtc/test_transport.py`:
 
@@ -12,12 +13,10 @@ Private names used, all checked by `tests/rtc/test_transport.py`:
 - `RTCDtlsTransport._rx_srtp`, `_tx_srtp`: the SRTP sessions, there once DTLS is done. pylibsrtp's own methods allocate
   for each packet and raise for each that is refused; `Session._srtp` and `pylibsrtp._binding` save half of their time.
 - `RTCIceTransport._connection`: aioice's Connection. Its `_protocols` hold the sockets (`datagram_received` is replaced
-  on the instance); `_nominated[1]` is the pair to send on.
+  on the instance); `_nominated[1]` is the pair to send on. Whose ports those sockets are: see `rtc/ports.py`.
 """
 
-import os
 import random
-import socket
 import struct
 from collections.abc import Callable, Container
 from typing import Any
@@ -25,6 +24,9 @@ from typing import Any
 from aiortc import RTCDtlsTransport, RTCRtpTransceiver
 from pylibsrtp import Session
 from pylibsrtp._binding import ffi, lib
+
+from rtc.batch import NOWHERE, STRIDE, Address, Batch
+from rtc.ports import Place, Ports
 
 MAX_DATAGRAM = 1500
 """Bytes: nothing longer arrives whole on an Internet path, and nothing of audio needs it."""
@@ -54,6 +56,12 @@ def take_over(transceiver: RTCRtpTransceiver, taken_ssrcs: Container[int]) -> No
     while sender._ssrc in taken_ssrcs:
         sender._ssrc = new_ssrc()
     transceiver._codecs = [codec for codec in transceiver._codecs if codec.mimeType.lower() == "audio/opus"]
+
+
+def share(transceiver: RTCRtpTransceiver, ports: Ports) -> None:
+    """Let an m-line's transport use these ports. Call it before candidates are gathered; harmless if it was called."""
+    transport: Any = transceiver.sender.transport.transport
+    ports.share(transport._connection)
 
 
 def new_ssrc() -> int:
@@ -91,9 +99,8 @@ class Transport:
         connection: Any = dtls.transport._connection
         self._nominated: dict[int, Any] = connection._nominated
         self._pair: Any = None
-        self._socket: socket.socket | None = None  # aioice's, a second time: an event loop's transport takes longer
-        self._sendto: Callable[[bytes, tuple[str, int]], object] | None = None
-        self._address = ("", 0)
+        self._batch: Batch | None = None  # None: by way of a TURN server
+        self._address = NOWHERE
         self._sender: Session | None = None
         self._sending: Any = None  # libsrtp's handles
         self._receiver: Session | None = None
@@ -150,16 +157,26 @@ class Transport:
         if self._nominated.get(1) is not self._pair:
             self._follow()
         size = len(packet)
-        if self._sendto is None or size > MAX_DATAGRAM:
+        if self._pair is None or size > MAX_DATAGRAM:
             return False
-        _bytes[0:size] = packet
+        batch = self._batch
+        if batch is None:
+            return self._relay(packet, protect)
+        count = batch.count
+        start = count * STRIDE
+        batch.bytes[start : start + size] = packet
         _length[0] = size
-        if protect(self._sending, _memory, _length):
+        if protect(self._sending, batch.pointers[count], _length):
             return False
-        try:
-            self._sendto(_bytes[0 : _length[0]], self._address)
-        except OSError:  # the socket's buffer is full, or its network is gone: the packet is lost, as on any network
+        batch.post(_length[0], self._address)
+        return True
+
+    def _relay(self, packet: bytes, protect: Any) -> bool:
+        """By way of a TURN server."""
+        protected = _run(protect, self._sending, packet)
+        if protected is None:
             return False
+        self._pair.protocol.transport.sendto(protected, self._pair.remote_addr)
         return True
 
     def _follow(self) -> None:
@@ -168,19 +185,13 @@ class Transport:
         pair, self._sender = self._nominated.get(1), self._dtls._tx_srtp
         if pair is None or self._sender is None:
             return
-        self._pair, self._address, self._sending = pair, pair.remote_addr, self._sender._srtp[0]
-        transport = pair.protocol.transport
-        self._sendto = transport.sendto
-        if (shared := transport.get_extra_info("socket")) is not None:  # None: by way of a TURN server
-            self._socket = socket.socket(fileno=os.dup(shared.fileno()))
-            self._sendto = self._socket.sendto
+        self._pair, self._sending = pair, self._sender._srtp[0]
+        if isinstance(pair.protocol, Place):
+            self._batch, self._address = pair.protocol.port.batch, Address(pair.remote_addr)
 
     def close(self) -> None:
-        """Let go of the socket. Idempotent; what is still sent is dropped, unless ICE nominates another pair."""
-        self._pair = self._sendto = None
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        """What is still sent is dropped, unless ICE nominates another pair. Idempotent."""
+        self._pair = self._batch = None
 
 
 def _run(function: Any, handle: Any, data: bytes) -> bytes | None:

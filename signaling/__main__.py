@@ -6,17 +6,19 @@ import contextlib
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
 from aiohttp import web
 
 from models.base import EngineError
-from signaling import fetch_models
+from signaling import fetch_models, ice, turn_server
 from signaling.engines import DIALOGUES, TRANSLATORS, build_dialogue, build_engine
 from signaling.front import PLACER, create_front
 from signaling.runtime import event_loop, log_to_stderr
-from signaling.server import create_app
+from signaling.server import HOUSE, create_app
 from signaling.settings import Settings
 from signaling.worker_process import BAD_SETTINGS
 
@@ -35,10 +37,20 @@ HELP: dict[str, str] = {
     "max_waiting": "people in line for a conversation",
     "public_url": "address at which people find the pages, if it is another server's",
     "allow_origins": "web origin that may use the API besides our own; repeat for several, * for any",
+    "media_ports": "UDP ports for media, e.g. 40000-40015; 64 people share one",
     "stun_url": "STUN server, e.g. stun:stun.example.org:3478",
-    "turn_urls": "TURN server, e.g. turn:turn.example.org:3478?transport=udp; repeat for several",
-    "turn_secret": "secret shared with the TURN server (coturn: static-auth-secret)",
-    "turn_ttl": "seconds for which TURN credentials live",
+    "turn": "start a TURN server (coturn) too; X is the public name or IPv4 address of this machine, found if left out",
+    "turn_port": "UDP and TCP port of that TURN server",
+    "turn_cert": "PEM file with a certificate for TURN over TLS",
+    "turn_key": "PEM file with the certificate's key",
+    "turn_tls_port": "TCP port for TURN over TLS",
+    "turn_urls": "another TURN server, e.g. turn:turn.example.org:3478?transport=udp; repeat for several",
+    "turn_secret": "secret shared with the TURN server (coturn: static-auth-secret); --turn makes one up",
+    "turn_ttl": "seconds for which TURN credentials hold",
+    "cloudflare_turn_key_id": "id of a TURN key of Cloudflare Realtime",
+    "cloudflare_turn_token": "API token of that key; better given in the environment",
+    "twilio_account_sid": "account of Twilio, for its TURN servers",
+    "twilio_auth_token": "auth token of that account; better given in the environment",
     "workers": "processes that hold rooms, behind one that holds none; 1 for a single process",
     "session_secret": "signs what clients resume with; random if empty. Servers that share rooms share it",
     "session_ttl": "seconds for which a session can be resumed in another process",
@@ -60,7 +72,7 @@ HELP: dict[str, str] = {
 
 EPILOG = """\
 Every option can be set in the environment too: --turn-secret as DRAGOMAN_TURN_SECRET (lists separated by commas); HOST
-and PORT go by those names. Media flow over UDP on ports that the system chooses.
+and PORT go by those names. Media flow over UDP on ports that the system chooses, unless --media-ports does.
 """
 
 
@@ -85,7 +97,8 @@ def parser() -> argparse.ArgumentParser:
         else:
             kind = type(field.default)
             default = os.environ.get(variable, field.default)
-            serve.add_argument(flag, dest=field.name, type=kind, default=default, metavar="X", help=text)
+            alone: dict[str, Any] = {"nargs": "?", "const": "auto"} if field.name == "turn" else {}
+            serve.add_argument(flag, dest=field.name, type=kind, default=default, metavar="X", help=text, **alone)
     commands.add_parser("doctor", help="say which parts of the embedded engine are there")
     fetch_models.add_to(commands)
     return root
@@ -113,18 +126,29 @@ def serve(settings: Settings) -> int:
     try:
         with asyncio.Runner(loop_factory=event_loop()) as runner:
             return runner.run(_serve(app, settings))
+    except turn_server.NotStarted as error:
+        print(f"dragoman: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"dragoman: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
         return 1
 
 
 def application(settings: Settings) -> web.Application:
-    """All in one process, or one in front of several. Raises ValueError for settings that cannot be."""
+    """What is served, in one process or in one before several, and a TURN server if asked for. Raises ValueError for
+    settings that cannot be."""
     if settings.workers < 1:
         raise ValueError("There must be one worker at least.")
+    ice.check(settings)
+    settings, turn = turn_server.prepare(settings) if settings.turn else (settings, None)
     if settings.workers > 1:
-        return create_front(settings)
-    return create_app(build_engine(settings), settings, build_dialogue(settings))
+        app, counters = create_front(settings), Counter[str]()
+    else:
+        app = create_app(build_engine(settings), settings, build_dialogue(settings))
+        counters = app[HOUSE].ice.counters
+    if turn is not None:
+        app.cleanup_ctx.insert(0, turn_server.beside(turn, counters))
+    return app
 
 
 async def _serve(app: web.Application, settings: Settings) -> int:

@@ -204,7 +204,7 @@ class Api:
         )
 
     async def ice_servers(self, request: web.Request) -> web.Response:
-        return web.json_response(self._house.ice_servers(), headers={"Cache-Control": "no-store"})
+        return web.json_response(self._house.ice.for_clients(), headers={"Cache-Control": "no-store"})
 
     # operations
 

@@ -12,7 +12,7 @@ from rtc.stream import Outlet
 from rtc.ticker import Ticker
 from rtc.words import LANGUAGE
 from signaling.protocol import TalkJoin, error_message
-from signaling.session import Left, Session
+from signaling.session import Connector, Left, Session
 from signaling.settings import Settings
 
 SLOTS = 1
@@ -27,13 +27,13 @@ class Talker(Session):
         stage: Stage,
         stats: Stats,
         settings: Settings,
-        ice_servers: Callable[[], list[dict[str, Any]]],
+        connector: Connector,
         ticker: Ticker,
         joining: TalkJoin,
         released: Callable[[], None],
     ) -> None:
         """`released` is called as soon as they need no seat any more."""
-        super().__init__(stats, settings, ice_servers, ticker, SLOTS)
+        super().__init__(stats, settings, connector, ticker, SLOTS)
         self.name = joining.name
         self.resume_token = new_id("r")
         self._stage = stage

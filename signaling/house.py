@@ -5,14 +5,19 @@ import logging
 import secrets
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
+from rtc.peer_connection import PeerConnection
+from rtc.ports import Ports
 from rtc.room import Room, RoomFull
+from rtc.rtp import Packet
 from rtc.stats import Stats
 from rtc.ticker import Ticker
-from signaling.ice import ice_servers
+from signaling.ice import port_range
+from signaling.ice_servers import IceServers
 from signaling.lobby import Lobby
 from signaling.parlour import Parlour
 from signaling.participant import Participant, people
@@ -47,7 +52,9 @@ class House:
         self.lobby = Lobby(
             settings.max_rooms, settings.room_capacity, settings.room_ttl, self._has_voice, self._records.put
         )
-        self.parlour = None if dialogue is None else Parlour(dialogue, settings, self.stats, self.ice_servers)
+        self.ice = IceServers(settings)
+        self._ports = Ports(port_range(settings.media_ports) if settings.media_ports else ())
+        self.parlour = None if dialogue is None else Parlour(dialogue, settings, self.stats, self.connect)
         self.draining = False
         self._secret = (settings.session_secret or secrets.token_hex()).encode()
         self._sessions: dict[str, Participant] = {}  # by session id
@@ -70,8 +77,10 @@ class House:
         """Owns all tasks; returns after `close`."""
         async with asyncio.TaskGroup() as self._tasks:
             engine = self._tasks.create_task(self._keep_engine())
+            ice = self._tasks.create_task(self.ice.run())
             if self.parlour is not None:
                 self.parlour.start(self._tasks)
+            await self.ice.opened()
             self._open.set()
             await self._close.wait()
             if self.parlour is not None:
@@ -81,6 +90,7 @@ class House:
             for _, task in self._tickers.values():
                 task.cancel()
             engine.cancel()
+            ice.cancel()
         await self.engine.close()
         if self.parlour is not None:
             await self.parlour.close()
@@ -161,7 +171,7 @@ class House:
         assert message.sdp is not None, "the parser wants an offer of who does not resume"
         ticker = self._ticker_of(room)
         participant = Participant(
-            room, self.engine, self.stats, self.settings, self.ice_servers, ticker, message, self._secret, moved
+            room, self.engine, self.stats, self.settings, self.connect, ticker, message, self._secret, moved
         )
         self._entering[room.id] += 1
         try:
@@ -240,9 +250,9 @@ class House:
             self._rest(participant.room)
             self.room_changed(participant.room)
 
-    def ice_servers(self) -> list[dict[str, Any]]:
-        """With credentials made now."""
-        return ice_servers(self.settings)
+    def connect(self, max_slots: int, on_packet: Callable[[Packet], None], ticker: Ticker) -> PeerConnection:
+        """A media connection with our ICE servers, on our ports."""
+        return PeerConnection(self.ice.for_server(), max_slots, on_packet, ticker, self._ports)
 
     def _has_voice(self, source: str, target: str) -> bool:
         translator = self.engine.translator

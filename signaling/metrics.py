@@ -29,6 +29,7 @@ def stats(house: House) -> dict[str, Any]:
             "counters": dict(house.engine.translator.counters()),
         },
         **({"dialogue": _dialogue(house.parlour)} if house.parlour is not None else {}),
+        "ice": dict(house.ice.counters),
         "event_loop": type(asyncio.get_running_loop()).__module__.split(".")[0],
         "rooms": len(house.lobby),
         "participants": house.participants,
@@ -106,6 +107,8 @@ class _Collector(Collector):
         yield CounterMetricFamily("dragoman_speech_seconds", "Speech in all segments", counted.speech_seconds)
         work = house.engine.translator.counters()
         yield _by_label("dragoman_engine", "What the engine did, dropped and failed, as it counts", "counter", work)
+        relays = house.ice.counters
+        yield _by_label("dragoman_ice", "Answers of TURN providers, restarts of our TURN server", "counter", relays)
         if house.parlour is not None:
             yield from _talk(house.parlour)
         yield CounterMetricFamily("dragoman_opus_encodes", "Packets of translated voices encoded", counted.opus_encodes)

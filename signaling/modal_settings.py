@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from signaling.settings import Settings
+
 PREFIX = "DRAGOMAN_MODAL_"
 
 
@@ -75,5 +77,6 @@ DEFAULTS = {"DRAGOMAN_TRANSLATOR": "seamless", "DRAGOMAN_DIALOGUE": "moshi", "DR
 
 def carried(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Variables that hold in the containers: of whoever deploys, but for secrets, which travel in a Secret."""
+    secret = {f"DRAGOMAN_{field.name.upper()}" for field in fields(Settings) if not field.repr}
     ours = {name: value for name, value in environment.items() if name.startswith("DRAGOMAN_")}
-    return DEFAULTS | {name: value for name, value in ours.items() if not name.endswith("_SECRET")}
+    return DEFAULTS | {name: value for name, value in ours.items() if name not in secret}

@@ -1,7 +1,7 @@
 """Where people talk with the duplex voice: its engine, its seats, the line before them, and who is inside."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from rtc.conversation import Stage
@@ -11,6 +11,7 @@ from rtc.ticker import Ticker
 from signaling.conversation import Talker
 from signaling.line import Line, LineFull, Ticket
 from signaling.protocol import ProtocolError, TalkJoin, error_message
+from signaling.session import Connector
 from signaling.settings import Settings
 from signaling.states import state_message, tell_progress
 
@@ -38,14 +39,14 @@ class Parlour:
         engine: DialogueThread,
         settings: Settings,
         stats: Stats,
-        ice_servers: Callable[[], list[dict[str, Any]]],
+        connector: Connector,
     ) -> None:
         self.engine = engine
         self.stage = Stage(engine)
         self.draining = False
         self._settings = settings
         self._stats = stats
-        self._ice_servers = ice_servers
+        self._connector = connector
         self._line = Line(engine.dialogue.seats, settings.max_waiting)
         self._places: set[Waiting] = set()
         self._sessions: dict[str, Talker] = {}  # by resume token
@@ -165,7 +166,7 @@ class Parlour:
             self.stage,
             self._stats,
             self._settings,
-            self._ice_servers,
+            self._connector,
             self._ticker,
             message,
             lambda: self.leave(place),

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from models.base import EngineError, Transcript
@@ -18,7 +18,7 @@ from rtc.ticker import Ticker
 from rtc.transcript import Entry
 from signaling.protocol import Join, ProtocolError, Update, dump_slots, error_message
 from signaling.replay import replay, unfinished, words_message
-from signaling.session import Session
+from signaling.session import Connector, Session
 from signaling.session_token import SessionToken
 from signaling.settings import Settings
 
@@ -35,14 +35,14 @@ class Participant(Session):
         engine: Engine,
         stats: Stats,
         settings: Settings,
-        ice_servers: Callable[[], list[dict[str, Any]]],
+        connector: Connector,
         ticker: Ticker,
         joining: Join,
         secret: bytes,
         moved: SessionToken | None = None,
     ) -> None:
         """`secret` signs what they resume with. `moved`: who they were where the room was before."""
-        super().__init__(stats, settings, ice_servers, ticker, settings.max_slots)
+        super().__init__(stats, settings, connector, ticker, settings.max_slots)
         if moved is not None:
             self.id, self.session_id = moved.participant, moved.session
         self.name = joining.name

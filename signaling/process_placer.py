@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rtc.room import Mode, Room
 from rtc.transcript import Entry
+from signaling.ice import share_of
 from signaling.lobby import Lobby
 from signaling.placement import NoPlace, Placement, RoomCard
 from signaling.settings import Settings
@@ -101,7 +102,11 @@ class ProcessPlacer:
 
     async def _keep(self, number: int, folder: Path) -> None:
         """One worker after the other. The first holds the conversations: the voice to talk with is loaded once."""
-        settings = self._settings if number == 0 else dataclasses.replace(self._settings, dialogue="none")
+        settings = dataclasses.replace(
+            self._settings,
+            media_ports=share_of(self._settings.media_ports, number, len(self._workers)),
+            dialogue=self._settings.dialogue if number == 0 else "none",
+        )
         clock, life, pause = asyncio.get_running_loop().time, 0, FIRST_PAUSE
         while True:
             started, life = clock(), life + 1

@@ -26,6 +26,9 @@ from signaling.settings import Settings
 
 log = logging.getLogger(__name__)
 
+Connector = Callable[[int, Callable[[Packet], None], Ticker], PeerConnection]
+"""Makes a media connection of: the most slots, who gets the microphone's packets, the timer."""
+
 
 class Left(Exception):
     """Ends a session's tasks; the message is the reason."""
@@ -38,7 +41,7 @@ class Session(ABC):
         self,
         stats: Stats,
         settings: Settings,
-        ice_servers: Callable[[], list[dict[str, Any]]],
+        connector: Connector,
         ticker: Ticker,
         max_slots: int,
     ) -> None:
@@ -49,7 +52,7 @@ class Session(ABC):
         """Something is in the outbox, or the attached WebSocket changed."""
         self._stats = stats
         self._settings = settings
-        self._ice_servers = ice_servers
+        self._connector = connector
         self._ticker = ticker
         self._max_slots = max_slots
         self._pc: PeerConnection | None = None
@@ -200,7 +203,7 @@ class Session(ABC):
     async def connect(self, offer: str) -> str:
         """Answer an offer with a new media connection; one that was there before is replaced. Raises ProtocolError."""
         async with self._connecting:
-            pc = PeerConnection(self._ice_servers(), self._max_slots, self._packet, self._ticker)
+            pc = self._connector(self._max_slots, self._packet, self._ticker)
             try:
                 answer, admission = await pc.accept(offer)
             except BadOffer as error:

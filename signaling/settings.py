@@ -1,7 +1,7 @@
 """Everything that can be set, read once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 
@@ -38,17 +38,36 @@ class Settings:
     """Of the pages, without a slash at the end, where another server has them: what people share; empty: here."""
     allow_origins: tuple[str, ...] = ()
     """Web origins, besides our own, that may use the API and the WebSocket; `*` is any."""
+    media_ports: str = ""
+    """UDP ports for media, e.g. `40000-40999`; empty: any. Connections share them: 64 to a port, more if there are no
+    others."""
     stun_url: str = ""
     """e.g. `stun:stun.example.org:3478`."""
+    turn: str = ""
+    """Start a TURN server (coturn) beside us that clients reach at this name or IPv4 address; `auto`: ours."""
+    turn_port: int = 3478
+    """Of that server, UDP and TCP."""
+    turn_cert: str = ""
+    """PEM file with that server's certificate, for TURN over TLS; without one there is none."""
+    turn_key: str = ""
+    """PEM file with the certificate's key."""
+    turn_tls_port: int = 5349
     turn_urls: tuple[str, ...] = ()
-    """e.g. `turn:turn.example.org:3478?transport=udp`. aiortc uses the first."""
-    turn_secret: str = ""
-    """Shared with the TURN server (coturn's `static-auth-secret`); credentials made of it live `turn_ttl` seconds."""
+    """Another TURN server, e.g. `turn:turn.example.org:3478?transport=udp`. aiortc uses the first."""
+    turn_secret: str = field(default="", repr=False)
+    """Shared with the TURN server (coturn's `static-auth-secret`); with `turn` and none given, a random one."""
     turn_ttl: int = 3600
+    """Seconds for which credentials hold, of whichever TURN server."""
+    cloudflare_turn_key_id: str = ""
+    cloudflare_turn_token: str = field(default="", repr=False)
+    """With the key's id: TURN servers of Cloudflare Realtime."""
+    twilio_account_sid: str = ""
+    twilio_auth_token: str = field(default="", repr=False)
+    """With the account's SID: TURN servers of Twilio."""
 
     workers: int = 1
     """Processes that hold rooms, behind one that holds none; 1: this process does it all."""
-    session_secret: str = ""
+    session_secret: str = field(default="", repr=False)
     """Signs what a client resumes with; empty: a random one for as long as the process lives."""
     session_ttl: float = 86_400.0
     """Seconds for which that is good; it is renewed with every join and resume."""

@@ -20,8 +20,10 @@ from signaling.settings import Settings
 
 BAD_SETTINGS = 2
 """Exit status of a worker that no second try would help."""
-PING_EVERY, UNANSWERED = 2.0, 5
-"""Seconds between two pings, and how many may have no answer before a worker counts as hung."""
+PING_EVERY = 2.0
+"""Seconds between two pings."""
+UNANSWERED, UNANSWERED_WARMING = 5, 100
+"""So many without an answer, and a worker counts as hung; one that still loads its engine may be busy with that."""
 STOP_PATIENCE = 10.0
 """Seconds a worker has to say goodbye to everybody."""
 
@@ -38,7 +40,7 @@ class Owner(Protocol):
         """An entry of a transcript is new, or has more words."""
 
     def news(self, worker: "WorkerProcess") -> None:
-        """It listens, or drains, or is empty."""
+        """It listens, its engine is ready or is no more, it drains, or is empty."""
 
 
 class WorkerProcess:
@@ -126,9 +128,9 @@ class WorkerProcess:
 
     async def _watch(self, control: Control, process: asyncio.subprocess.Process) -> None:
         """One that lives and does nothing is worse than one that is dead: its rooms would stay in it."""
-        while self._unanswered < UNANSWERED:
+        while self._unanswered < (UNANSWERED if self.ready else UNANSWERED_WARMING):
             await asyncio.sleep(PING_EVERY)
-            self._unanswered += self.listening
+            self._unanswered += 1
             control.send("ping")
         log.error("worker %d does not answer: killed", process.pid)
         process.kill()
@@ -146,6 +148,7 @@ class WorkerProcess:
                 self._owner.news(self)
             case {"type": "engine", "ready": ready}:
                 self.ready = ready
+                self._owner.news(self)
             case {"type": "draining"}:
                 self.draining = True
                 self._owner.news(self)

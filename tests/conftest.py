@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,12 @@ class Server:
         """Wait until nobody is in the room any more."""
         while (await self.get(f"/v1/rooms/{room}")).json()["participant_count"]:
             pass  # each turn is an HTTP request; the test's time limit ends one that never comes true
+
+
+async def until(look: Callable[[], object]) -> None:
+    """Wait for what no event tells. The test's time limit ends one that never comes true."""
+    while not look():  # noqa: ASYNC110 # that is what this is for
+        await asyncio.sleep(0.01)
 
 
 async def serve(

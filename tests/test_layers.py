@@ -16,6 +16,7 @@ HOMES = {
     "aiohttp": "signaling",
     "prometheus_client": "signaling",
     "uvloop": "signaling",
+    "aioice": "rtc",
     "aiortc": "rtc",
     "av": "rtc",
     "pylibsrtp": "rtc",

@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -19,6 +20,13 @@ PATIENCE = 60.0
 """Seconds a test waits for what must come. No test asserts on time: this only ends one that hangs."""
 
 
+def free_port() -> int:
+    """One that nobody listens on, of TCP and most likely of UDP."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class Site:
     """A running server."""
 
@@ -29,6 +37,11 @@ class Site:
         self.http = http
         self._process = process
         self._log = log
+
+    @property
+    def pid(self) -> int:
+        """Of the server."""
+        return self._process.pid
 
     async def get(self, path: str) -> Any:
         """The JSON at an address."""
@@ -48,11 +61,6 @@ class Site:
                 async with self.http.get(f"{self.url}/readyz") as answer:
                     if answer.status == 200:
                         return
-
-    @property
-    def pid(self) -> int:
-        """Of the process that was started."""
-        return self._process.pid
 
     async def ended(self) -> int:
         """Wait for its end: its exit status."""
@@ -92,6 +100,13 @@ async def serving(*flags: str) -> AsyncIterator[Site]:
                 assert "Traceback" not in site.log, site.log
         finally:
             await stop(process)
+
+
+def child_of(pid: int, name: str) -> int | None:
+    """A process of that name which that one has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    named = (int(child) for child in children if Path(f"/proc/{child}/comm").read_text().strip() == name)
+    return next(named, None)
 
 
 async def stop(process: asyncio.subprocess.Process) -> None:

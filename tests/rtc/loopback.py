@@ -10,6 +10,7 @@ from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.rtp import AnyRtcpPacket, RtpPacket
 
 from rtc.peer_connection import PeerConnection
+from rtc.ports import Ports
 from rtc.rtp import Packet
 from rtc.stats import Stats
 from rtc.ticker import Ticker
@@ -88,9 +89,9 @@ async def offer_of(peer: RTCPeerConnection) -> str:
 
 @contextlib.asynccontextmanager
 async def connected(
-    peer: RTCPeerConnection, max_slots: int = 8, edit: Callable[[str], str] = str
+    peer: RTCPeerConnection, max_slots: int = 8, edit: Callable[[str], str] = str, ports: Ports | None = None
 ) -> AsyncIterator[Pair]:
-    """Both ends up; both closed at the end. `edit` changes the offer on its way to us."""
+    """Both ends up; both closed at the end. `edit` changes the offer on its way to us; our end uses `ports`."""
     heard: list[Packet] = []
     news = asyncio.Event()
 
@@ -99,7 +100,7 @@ async def connected(
         news.set()
 
     ticker = Ticker(Stats())
-    async with PeerConnection([], max_slots, on_packet, ticker) as ours:
+    async with PeerConnection([], max_slots, on_packet, ticker, ports) as ours:
         pair = Pair(ours, peer, ticker, heard=heard, news=news)
         try:
             answer, _ = await ours.accept(edit(await offer_of(peer)))

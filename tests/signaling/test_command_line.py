@@ -41,6 +41,14 @@ def test_environment_then_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings("--allow-origin", "*", "--allow-origin", "x").allow_origins == ("*", "x")
 
 
+def test_a_turn_server_needs_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--turn` by itself finds ours; with one it is that."""
+    assert settings("--turn").turn == "auto" and settings("--turn", "--port", "1").port == 1
+    assert settings("--turn", "turn.example.org").turn == "turn.example.org"
+    monkeypatch.setenv("DRAGOMAN_TURN", "auto")
+    assert settings().turn == "auto"
+
+
 def test_help_names_every_setting() -> None:
     """With its default."""
     shown = subprocess.run([*COMMAND, "serve", "--help"], capture_output=True, text=True, check=True).stdout
@@ -58,6 +66,8 @@ def test_help_names_every_setting() -> None:
         (["serve", "--workers", "0"], 2, "one worker at least"),
         (["serve", "--workers", "2", "--port", "0", "--translator", "babelfish"], 2, "there are: auto, echo, "),
         (["serve", "--port", "many"], 2, "invalid int value"),
+        (["serve", "--turn-url", "turn:turn.example.org"], 2, "--turn-url needs --turn-secret"),
+        (["serve", "--turn", "nowhere.invalid"], 2, "no such IPv4 address"),
         ([], 2, "required: command"),
     ],
 )

@@ -71,6 +71,9 @@ async def test_a_place_is_taken_once_by_however_many_ask(placer: ProcessPlacer) 
 async def test_a_worker_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, placer: ProcessPlacer) -> None:
     """It would keep its rooms for ever, and take new ones: the room that it never opens is opened elsewhere."""
     monkeypatch.setattr(worker_process, "PING_EVERY", 0.5)
+    async with asyncio.timeout(3 * PATIENCE):
+        while [worker.ready for worker in placer] != [True, True]:
+            await placer._changed.wait()
     settled = await placer.create(None, "simultaneous")
     await placer.place(settled.id)
     hung = await placer.worker_of(settled.id)

@@ -17,6 +17,7 @@ from rtc.jitter import JitterBuffer, render
 from rtc.opus import FRAME, Decoder, Encoder
 from rtc.peer_connection import MediaFailed, PeerConnection
 from rtc.playout import VOICE_RATE, Playout
+from rtc.ports import Ports
 from rtc.rtp import Packet
 from rtc.slots import StreamKey
 from rtc.stats import Stats
@@ -86,6 +87,7 @@ class Server:
         self._shared = Stream(StreamKey("shared", "original", "en"))
         self._tasks = asyncio.TaskGroup()
         self._stats = Stats()
+        self._ports = Ports()
 
     async def run(self, port: int) -> None:
         app = web.Application()
@@ -104,7 +106,7 @@ class Server:
         body = await request.json()
         stream = Stream(StreamKey("own", "original", "en")) if body["role"] == "echo" else self._shared
         on_packet = (Speech if self._mode == "speech" else Forward)(stream).packet
-        pc = PeerConnection([], 16, lambda packet: on_packet(packet, time.monotonic()), self._ticker)
+        pc = PeerConnection([], 16, lambda packet: on_packet(packet, time.monotonic()), self._ticker, self._ports)
         answer, _ = await pc.accept(body["sdp"])
         for slot in pc.slots.values():
             stream.attach(slot)
