@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import queue
-import tomllib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +32,7 @@ cloud = ModalSettings.read()
 app = modal.App(cloud.app)
 
 ROOT = Path(__file__).parent.parent
+UV = "0.9.5"
 WEIGHTS = "/weights"
 STORE_PATIENCE = 8.0
 """Seconds for one question to Modal's control plane, its client's own retries included."""
@@ -43,25 +43,21 @@ CALL_TIMEOUT = 300
 # what containers are made of
 
 
-def _image(extras: Sequence[str], without_dependencies: Sequence[str] = ("silero-vad>=6,<7",)) -> modal.Image:
-    """Ours, with those extras of pyproject.toml; from uv's lock file where there is one."""
-    image = modal.Image.debian_slim(python_version="3.12").apt_install("espeak-ng")
+def _image(*extras: str) -> modal.Image:
+    """Ours, with those extras. uv reads pyproject.toml itself: only so do its overrides hold."""
+    image = modal.Image.debian_slim(python_version="3.12")
     if modal.is_local():  # in a container the image is there already, and pyproject.toml is not
-        if (ROOT / "uv.lock").exists():
-            image = image.uv_sync(str(ROOT), extras=["modal", *extras])
-        else:
-            project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-            groups = [project["dependencies"], *(project["optional-dependencies"][one] for one in extras)]
-            wanted = [one for group in groups for one in group if not one.startswith("moshi")]
-            image = image.uv_pip_install(*wanted)
-        image = image.uv_pip_install(*without_dependencies, extra_options="--no-deps")
+        options = " ".join(f"--extra {extra}" for extra in extras)
+        wanted = [str(ROOT / "pyproject.toml")]
+        image = image.uv_pip_install(requirements=wanted, extra_options=options, uv_version=UV)
+        image = image.uv_pip_install("silero-vad>=6,<7", extra_options="--no-deps", uv_version=UV)
     image = image.env({"HF_HOME": WEIGHTS, **carried()})
     return image.add_local_python_source("rtc", "models", "signaling", "static", ignore=[])
 
 
-room_image = _image([])
-translator_image = _image(["seamless"])
-moshi_image = _image(["seamless", "moshi"], ["silero-vad>=6,<7", "moshi==0.2.13"])
+room_image = _image()
+translator_image = _image("seamless")
+moshi_image = _image("seamless", "moshi")
 weights = modal.Volume.from_name(f"{cloud.app}-weights", create_if_missing=True)
 secrets = [modal.Secret.from_name(cloud.secret)]
 region = cloud.region or None
