@@ -51,7 +51,8 @@ CHAT_EVERY = 0.1
 def serving(workers: int) -> Iterator[str]:
     """A fresh server on two cores; this process goes to the others, if there are any."""
     cores = sorted(os.sched_getaffinity(0))
-    flags = ("--dialogue", "none", "--max-rooms", "400", "--chat-rate", "1000", "--workers", str(workers))
+    flags = ["--dialogue", "none", "--max-rooms", "400", "--chat-rate", "1000", "--http-rate", "100000"]
+    flags += ["--workers", str(workers)]
     os.sched_setaffinity(0, cores[:CORES])
     try:
         with running(replace(PRODUCT, options=(*PRODUCT.options, *flags))) as (base, _):
