@@ -281,9 +281,10 @@ class RoomServer:
         settings = _settings(public_url=lobby, max_rooms=cloud.rooms_per_container)
         settings = replace(settings, allow_origins=(*settings.allow_origins, await _url_of("RoomServer")))
         records = ModalRecords(_Lines("words"), _Store("people"))
-        engine = remote_engine(_Calls(), await _Store("facts").get("engine"))
+        facts = _Store("facts")
+        engine = remote_engine(_Calls(), await facts.get("engine"))
         application = create_app(engine, settings, records=records)
-        RoomHost(application[HOUSE], _placer(settings), records, lobby).install(application)
+        RoomHost(application[HOUSE], _placer(settings), records, facts, lobby).install(application)
         self.site = _Site(application)
         await self.site.open()
 
@@ -324,7 +325,6 @@ class Translator:
 
         self.translator.load(lambda done, doing: log.info("%3.0f %% %s", 100 * done, doing))
         self.service = TranslatorService(self.translator, modal.experimental.stop_fetching_inputs)
-        modal.Dict.from_name(f"{cloud.app}-facts", create_if_missing=True).put("engine", self.service.describe())
 
     @modal.method()
     def describe(self) -> dict[str, Any]:

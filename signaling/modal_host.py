@@ -17,6 +17,7 @@ from signaling.modal_placer import CloudError, ModalPlacer, Sessions, Store
 from signaling.modal_records import ModalRecords
 from signaling.participant import people
 from signaling.protocol import error_message
+from signaling.remote_translator import RemoteTranslator
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,10 @@ CHECK = 10.0
 class RoomHost:
     """Opens rooms when their people come, and lets them go."""
 
-    def __init__(self, house: House, placer: ModalPlacer, records: ModalRecords, lobby_url: str) -> None:
+    def __init__(self, house: House, placer: ModalPlacer, records: ModalRecords, facts: Store, lobby_url: str) -> None:
+        """`facts`: where the lobby finds what the interpreter says of itself."""
         self._house = house
+        self._facts = facts
         self._placer = placer
         self._records = records
         self._lobby_url = lobby_url
@@ -77,6 +80,7 @@ class RoomHost:
         async def keep() -> None:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._records.run())
+                tasks.create_task(self._tell_engine())
                 while True:
                     await asyncio.sleep(CHECK)
                     await self.check()
@@ -86,6 +90,17 @@ class RoomHost:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
         await self._records.flush()
+
+    async def _tell_engine(self) -> None:
+        """For the lobby, which lets nobody in before the languages are known, and for servers that start while the
+        interpreter sleeps."""
+        engine = self._house.engine
+        await engine.settled.wait()
+        if isinstance(engine.translator, RemoteTranslator) and engine.translator.described is not None:
+            try:
+                await self._facts.put("engine", dict(engine.translator.described))
+            except CloudError as error:
+                log.warning("the next server must ask the interpreter again: %s", error)
 
     async def check(self) -> None:
         """Let go of rooms that have moved, and of those that have been empty for too long."""

@@ -100,6 +100,8 @@ class ModalLobby:
             raise _no_room() from None
         except NoPlace as full:
             raise Problem(503, "no_place", str(full), full.retry_after) from None
+        if await self._engine() is None:  # nobody can choose a language yet; the room's server has woken it
+            raise Problem(503, "warming", "The interpreter starts for the first time. That takes some minutes.", RETRY)
         answer = {"url": placement.url, "token": placement.token, "generation": placement.generation}
         return web.json_response(answer, headers={"Cache-Control": "no-store"})
 

@@ -194,6 +194,8 @@ class RemoteTranslator:
         self.name = "remote"
         self.notice = ""
         self.languages: Sequence[Language] = []
+        self.described: Mapping[str, Any] | None = None
+        """What the other end said of itself the last time."""
         self._patience = patience
         self._indirect: dict[tuple[str, str], tuple[str, ...] | None] = {}
         self._threads = ThreadPoolExecutor(MAX_CALLS, thread_name_prefix="remote")
@@ -221,6 +223,7 @@ class RemoteTranslator:
         raise EngineError("The interpreter's container does not start.")
 
     def _learn(self, described: Mapping[str, Any]) -> None:
+        self.described = described
         self.name, self.notice = described["name"], described["notice"]
         self._indirect = {(a, b): None if route is None else tuple(route) for a, b, route in described["indirect"]}
         self.languages = [Language(**language) for language in described["languages"]]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+import aiohttp
 import pytest
 
 pytest.importorskip("modal", reason="modal is not installed: pip install 'dragoman[test]'")
@@ -10,6 +11,8 @@ pytest.importorskip("modal", reason="modal is not installed: pip install 'dragom
 from modal_proto import api_pb2
 
 from tests.modal.cloud import Cloud
+from tests.modal.people import Visitor
+from tests.modal.product import ENVIRONMENT
 
 MODULE = "signaling.modal_app"
 
@@ -64,3 +67,19 @@ def test_each_container_gets_what_it_needs(account: Cloud) -> None:
         assert "/pyproject.toml" in commands and "silero-vad" in commands
         assert "hush" not in commands and "DRAGOMAN_GRACE" in commands
     assert not account.plane.missing
+
+
+async def test_nobody_is_let_in_before_the_languages_are_known() -> None:
+    """The first time the interpreter starts; then the next server knows them from the last."""
+    with Cloud({"Lobby": 0, "RoomServer": 8, "MoshiServer": 1}, ENVIRONMENT) as running:
+        running.plane.secrets.add("dragoman")
+        assert running.deploy(MODULE).returncode == 0
+        for name in ("RoomServer", "Lobby"):
+            running.serve(name)
+        async with aiohttp.ClientSession() as http, Visitor(http, running.ingress["Lobby"].url) as visitor:
+            room = await visitor.room()
+            answer = await visitor.ask("POST", f"/v1/rooms/{room}/placement")
+            assert (answer.status, answer.json()["code"]) == (503, "warming"), answer.text
+            running.start("Translator")
+            ana = await visitor.join(room, "Ana", "es")
+            assert ana.joined["engine"]["name"] == "echo"

@@ -15,7 +15,7 @@ from signaling.modal_records import ModalRecords
 from signaling.server import HOUSE, create_app
 from signaling.settings import Settings
 from tests.client import Client
-from tests.signaling.test_modal_placer import World
+from tests.signaling.test_modal_placer import Memory, World
 from tests.signaling.test_modal_records import MemoryLines
 
 
@@ -45,7 +45,7 @@ async def container() -> AsyncIterator[Container]:
     settings = Settings(translator="echo", room_ttl=0.2, http_rate=1000)
     records = ModalRecords(MemoryLines(), world.people)
     app = create_app(build_engine(settings), settings, records=records)
-    host = RoomHost(app[HOUSE], world.lobby(), records, "https://lobby.example")
+    host = RoomHost(app[HOUSE], world.lobby(), records, Memory(), "https://lobby.example")
     host.install(app)
     runner = web.AppRunner(app, shutdown_timeout=2)
     await runner.setup()
