@@ -27,7 +27,7 @@ from models.base import (
 )
 from models.recognizer import LANGUAGE, PocketSphinxRecognition, RecognizerPool
 from models.resample import Decimator, resample
-from models.small_talk import BUSY, DEAF, GREETING, WAKING, SmallTalk
+from models.small_talk import BUSY, GREETING, SmallTalk
 from models.vad import SileroDetector
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Turn:
 
 
 class Partner:
-    """Implements `base.Dialogue`. Recognisers are started when the first person comes, not before."""
+    """Implements `base.Dialogue`. Recognisers are started with it: who comes first is heard like everybody else."""
 
     name = "embedded"
     notice = (
@@ -78,13 +78,12 @@ class Partner:
         self._clock = clock
         self._pool = RecognizerPool(recognizers)
         self._threads = ThreadPoolExecutor(recognizers, thread_name_prefix="partner")
-        self._starting: Future[None] | None = None
         self._greeting: Pcm = np.zeros(0, np.float32)
         self._listeners: dict[int, Listener] = {}
         self.counts: Counter[str] = Counter()
 
     def load(self, progress: Progress) -> None:
-        """Look whether all parts are there. Raises EngineError."""
+        """Look whether all parts are there, and start the recognisers. Raises EngineError."""
         progress(0.0, "looking for the recogniser and the voice")
         if importlib.util.find_spec("pocketsphinx") is None:
             raise EngineError("The speech recogniser is not installed (pip install pocketsphinx).")
@@ -92,12 +91,12 @@ class Partner:
             raise EngineError("There is no voice to answer with: espeak-ng is not installed.")
         self._new_detector()
         self._greeting = self.speak(GREETING)
+        progress(0.5, "starting the recogniser")
+        self._pool.load()
 
     def reset(self, seats: Sequence[int]) -> None:
         """Begin new conversations with a greeting."""
         self._check(seats)
-        if self._starting is None:
-            self._starting = self._threads.submit(self._pool.load)
         for seat in seats:
             if seat in self._listeners:
                 self._listeners[seat].close()
@@ -128,7 +127,7 @@ class Partner:
     # for those who listen
 
     def hear(self, speaker: str) -> PocketSphinxRecognition | None:
-        """Begin to hear somebody. None while all recognisers are busy, or are being started."""
+        """Begin to hear somebody. None while all recognisers are busy."""
         try:
             return self._pool.hear(speaker)
         except EngineBusy:
@@ -140,14 +139,8 @@ class Partner:
 
     def _think(self, talk: SmallTalk, recognition: PocketSphinxRecognition | None) -> Turn:
         heard = "" if recognition is None else recognition.finish().text
-        text = self._excuse() if recognition is None else talk.reply(heard)
+        text = BUSY if recognition is None else talk.reply(heard)
         return Turn(heard, text, self.speak(text))
-
-    def _excuse(self) -> str:
-        """Why nobody heard what was said."""
-        if self._starting is None or not self._starting.done():
-            return WAKING
-        return BUSY if self._starting.exception() is None else DEAF
 
     def speak(self, text: str) -> Pcm:
         """The text, said, at our rate. Blocks for 20 ms. Raises EngineFailed."""

@@ -15,8 +15,6 @@ GREETING = (
 
 NOT_HEARD = "I heard you, but I did not understand a word. Please say it again."
 BUSY = "Too many people are speaking at once for me. Please say that again."
-WAKING = "I am still waking up. Please say that again."
-DEAF = "I cannot hear you: my speech recogniser does not start. I am sorry."
 
 MAX_COUNT = 20
 

@@ -11,12 +11,15 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from models.base import DialogueFrame, Pcm
 from rtc.conductor import Conductor
 from rtc.dialogue_thread import DialogueThread
 from rtc.events import RoomEvent, SpeechStarted, SpeechStopped
+from rtc.hush import Hush
 from rtc.inbound import Inbound
+from rtc.loudness import Loudness, rms
 from rtc.rtp import Packet
 from rtc.slots import StreamKey
 from rtc.stats import Stats
@@ -28,8 +31,18 @@ from rtc.words import LANGUAGE, Words, whole
 ASSISTANT = "assistant"
 """The voice's participant_id."""
 
+PERSON_QUIET = 0.6
+"""Seconds without a sound after which a person has stopped speaking: longer than within a sentence."""
+
 STEP_TIMES = 1500
 """Step durations remembered: two minutes."""
+
+
+class Seated(Protocol):
+    """Who sits in a seat."""
+
+    def hear(self, frame: DialogueFrame) -> None:
+        """What the voice says now. Never blocks."""
 
 
 class Stage:
@@ -39,7 +52,7 @@ class Stage:
         self.engine = engine
         dialogue = engine.dialogue
         self._conductor = Conductor(dialogue.seats, dialogue.frame_samples)
-        self._seats: dict[int, Conversation] = {}
+        self._seats: dict[int, Seated] = {}
         self._changed = asyncio.Event()
         self.step_seconds: deque[float] = deque(maxlen=STEP_TIMES)
         """The most recent ones, by the loop's clock: with the hop to the thread and back."""
@@ -59,7 +72,7 @@ class Stage:
             "steps_failed": self.engine.failed,
         }
 
-    def sit(self, conversation: "Conversation") -> int | None:
+    def sit(self, conversation: Seated) -> int | None:
         """Take a free seat, whose conversation begins with the next step. None if all are taken."""
         seat = self._conductor.join()
         if seat is not None:
@@ -126,6 +139,8 @@ class Conversation:
         self._frame_ms = dialogue.frame_samples * 1000 / dialogue.sample_rate
         self._words = Words(ASSISTANT)
         self._speaking = False
+        self._person = Loudness(PERSON_QUIET, noisy=True)
+        self._hush = Hush(self._frame_ms)
         self.inbound = Inbound(stats, dialogue.sample_rate, dialogue.frame_samples)
         self.muted = False
         stream = Stream(StreamKey(ASSISTANT, "original", LANGUAGE))
@@ -141,6 +156,8 @@ class Conversation:
         """Muted, the voice hears silence."""
         self.muted = muted
         self.inbound.gap()
+        if self._person.stop():
+            self._tell(SpeechStopped(self._participant_id, "original", LANGUAGE))
 
     @property
     def mid(self) -> str | None:
@@ -164,14 +181,24 @@ class Conversation:
             while True:
                 frame = await self.inbound.window(None)
                 if frame is not None:
+                    if self._person.hear(rms(frame), self._frame_ms / 1000):
+                        happened = SpeechStarted if self._person.speaking else SpeechStopped
+                        self._tell(happened(self._participant_id, "original", LANGUAGE))
                     self._stage.push(self._seat, frame)
         finally:
             self._ticker.silence(self.voice.tick)
             self._stage.rise(self._seat)
             self._seat = None
 
+    def hush(self) -> None:
+        """Let nothing more of this turn be heard or read."""
+        self._hush.begin()
+        for event in self._words.flush():
+            self._tell(event)
+
     def hear(self, frame: DialogueFrame) -> None:
         """What the voice says now. From the stage."""
+        frame = self._hush.apply(frame)
         self.voice.push(frame.pcm)
         now_ms = round(self._frames * self._frame_ms)
         self._frames += 1

@@ -40,6 +40,11 @@ class DialogueThread(Readiness):
         self.failed = self.late = 0
         """Steps that the model lost; steps that took longer than the frame they were for lasts."""
 
+    @property
+    def title(self) -> str:
+        """The voice's name, as people see it."""
+        return self.voice.capitalize()
+
     async def load(self) -> None:
         """Make the dialogue ready. Never raises: a failed engine is a state that is shown."""
         self._begin()

@@ -9,26 +9,25 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
 import numpy as np
 
-from models.base import SPEECH_RATE, VAD_WINDOW, EngineBroken, EngineBusy, EngineError, Pcm, Rendering
+from models.base import SPEECH_RATE, VAD_WINDOW, EngineBroken, EngineBusy, EngineError, Pcm
 from rtc.engine_thread import Engine
 from rtc.events import EngineTrouble
 from rtc.inbound import Inbound
 from rtc.levels import LevelGate
 from rtc.opus import silence_after
-from rtc.reporting import Reporter, Segment, Spoken
+from rtc.reporting import Segment, Spoken
 from rtc.room import Member, Room, new_id
 from rtc.rtp import Packet
 from rtc.segmenter import Cut, Segmenter, SegmenterSettings
 from rtc.slots import StreamKey
 from rtc.stats import Stats
 from rtc.stream import Stream
+from rtc.telling import Teller
 from rtc.ticker import Ticker
-from rtc.voices import Sound, Voices
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +60,8 @@ class Interpreter:
         self._speaker = speaker
         self._engine = engine
         self._stats = stats
-        self._report = Reporter(room, speaker, stats)
-        self._voices = Voices(room, speaker, stats, ticker, self._report)
+        self._teller = Teller(room, speaker, engine, stats, ticker)
+        self._report = self._teller.report
         self._settings = settings or SegmenterSettings()
         self._segmenter = Segmenter(self._settings)
         self._detector = engine.new_detector()
@@ -118,17 +117,19 @@ class Interpreter:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen())
                 tasks.create_task(self._interpret())
+                tasks.create_task(self._teller.prepare())
         finally:
-            self._voices.close()
+            self._teller.voices.close()
             for segment in self._segments():
                 if segment.recognition is not None:
                     segment.recognition.cancel()
 
     def languages_changed(self) -> None:
         """Somebody came, went or listens in another language: what nobody wants any more is not computed."""
+        self._teller.languages_changed()
         for segment in self._segments():
             if segment.recognition is not None:
-                segment.recognition.want(self._targets(segment))
+                segment.recognition.want(self._teller.targets(segment.language))
 
     def _segments(self) -> list[Segment]:
         """All that are not over."""
@@ -196,7 +197,7 @@ class Interpreter:
             self._engine.give_up(error)
             return
         segment.recognition = recognition
-        recognition.want(self._targets(segment))
+        recognition.want(self._teller.targets(segment.language))
         if segment.held:
             recognition.push(np.concatenate(segment.held))
             segment.held.clear()
@@ -250,14 +251,14 @@ class Interpreter:
         asked_at = asyncio.get_running_loop().time()
         segment.revision += 1
         try:
-            async for rendering, sound in self._each(renderings):
+            async for rendering, sound in self._teller.each(renderings):
                 if segment.abandoned:
                     return
                 # Counted in samples, which come in bursts at times: never later than it was asked for.
                 said_at = min(segment.started_at + (rendering.source_end or 0.0), asked_at)
                 now = asyncio.get_running_loop().time()
                 spoken = Spoken(segment.id, said_at, asked_at, asked_at, now)
-                timestamp = self._voices.say(rendering.language, sound, spoken, now)
+                timestamp = self._teller.voices.say(rendering.language, sound, spoken, now)
                 self._report.interim(segment, rendering, timestamp, now)
         except EngineError as error:
             log.info("interim of %s is lost: %s", self._speaker.id, error)
@@ -271,13 +272,7 @@ class Interpreter:
             self._lost(segment, "engine_failed" if failed else "engine_busy", self._engine.error if failed else busy)
             return
         try:
-            async for rendering, sound in self._each(segment.finals):
-                now = asyncio.get_running_loop().time()
-                spoken = Spoken(segment.id, segment.ended_at, segment.cut_at, taken_at, now)
-                timestamp = self._voices.say(rendering.language, sound, spoken, now)
-                if rendering.language != segment.language:
-                    self._stats.translations[f"{segment.language}>{rendering.language}"] += 1
-                self._report.final(segment, rendering, timestamp, now)
+            await self._teller.tell(segment, segment.finals, segment.cut_at, taken_at)
             if segment.entry is None:
                 self._abandon(segment)
         except EngineError as error:
@@ -292,21 +287,6 @@ class Interpreter:
             if segment.recognition is not None or self._engine.state == "failed":
                 return
             await asyncio.sleep(BUSY_INTERVAL)  # an engine has no way to call back: it knows no event loop
-
-    def _targets(self, segment: Segment) -> list[str]:
-        route = self._engine.translator.route
-        targets = self._room.targets(self._speaker, segment.language)
-        return [target for target in targets if route(segment.language, target) is not None]
-
-    async def _each(self, renderings: Iterator[Rendering]) -> AsyncIterator[tuple[Rendering, Sound | None]]:
-        """Step through the engine's answers, one thread call each, voices made ready for the encoder."""
-
-        def step() -> tuple[Rendering, Sound | None] | None:
-            rendering = next(renderings, None)
-            return None if rendering is None else (rendering, self._voices.prepare(rendering))
-
-        while (answer := await self._engine.run(step)) is not None:
-            yield answer
 
     def _lost(self, segment: Segment, code: str, message: str) -> None:
         self._stats.segments_dropped += 1

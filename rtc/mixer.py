@@ -1,4 +1,4 @@
-"""One mix for a thin client: it receives on a single m-line, so the server does what the page does elsewhere.
+"""One mix of many voices: for a thin client, which receives on a single m-line, and for a model, which has one ear.
 
 Each voice is decoded, the original is ducked while its translation speaks, the sum is encoded for this one listener.
 That costs about 40 µs per 20 ms and voice, and as much for the sum; clients with slots cost nothing of it.
@@ -32,9 +32,12 @@ FRAME_SAMPLES = round(VOICE_RATE * PTIME)
 class MixInput:
     """One voice in the mix. To a stream it is what a slot is."""
 
-    def __init__(self, mid: str, wake: Callable[[], None]) -> None:
+    def __init__(self, mid: str, wake: Callable[[], None], rate: int = VOICE_RATE, language: str | None = None) -> None:
+        """`rate`: hertz of what `take` gives, one of Opus'. `language`: the only one that is heard; None: all are."""
         self.mid = mid
         self._wake = wake
+        self._language = language
+        self._heard = True
         self.group = ""
         """Voices of one person: the translation ducks the original."""
         self.ducks = False
@@ -44,13 +47,14 @@ class MixInput:
         """Packets heard; packets given up because they came late, twice or too fast, or were no Opus."""
         self.fraction_lost = 0.0
         self._jitter = JitterBuffer()
-        self._decoder = Decoder(VOICE_RATE)
-        self._steady = Steady(VOICE_RATE)
+        self._decoder = Decoder(rate)
+        self._steady = Steady(rate)
 
     def carry(self, key: StreamKey) -> None:
         """The next packet comes from another voice."""
         self.switch()
         self.group, self.ducks = key.participant_id, key.variant == "translation"
+        self._heard = self._language in (None, key.language)
 
     def switch(self) -> None:
         """The next packet comes after a gap."""
@@ -67,6 +71,8 @@ class MixInput:
 
     def send(self, packet: Packet, now: float) -> None:
         """Take one packet of the voice."""
+        if not self._heard:
+            return
         if not self._jitter.push(packet.ssrc, packet.sequence, packet.timestamp, packet.payload, now):
             self.dropped += 1
         self._decode(now)
@@ -86,6 +92,40 @@ class MixInput:
                 self.dropped += 1
 
 
+class Sum:
+    """Its `inputs` together; `take` 20 ms of it every 20 ms."""
+
+    def __init__(
+        self, mid: str, voices: int, wake: Callable[[], None], rate: int = VOICE_RATE, language: str | None = None
+    ) -> None:
+        """`wake` is called when there is something to mix, and perhaps was not before. The rest as in MixInput."""
+        self.inputs = {f"{mid}#{index}": MixInput(mid, wake, rate, language) for index in range(voices)}
+        self._samples = round(rate * PTIME)
+        self.quiet = 1
+        """Ticks in a row in which nobody was heard."""
+
+    @property
+    def asleep(self) -> bool:
+        """Nobody has been heard for so long that one need not ask again before `wake` is called."""
+        return self.quiet >= PATIENCE
+
+    def take(self, now: float) -> Int16 | None:
+        """The next 20 ms, None while everybody is silent."""
+        heard = [(voice, frame) for voice in self.inputs.values() if (frame := voice.take(now)) is not None]
+        if not heard:
+            self.quiet += 1
+            return None
+        self.quiet = 0
+        translated = {voice.group for voice, _ in heard if voice.ducks}
+        total = np.zeros(self._samples, np.float32)
+        for voice, frame in heard:
+            target = DUCKED if voice.group in translated and not voice.ducks else 1.0
+            gain = float(np.clip(target, voice.gain - GAIN_STEP, voice.gain + GAIN_STEP))
+            total += frame * np.linspace(voice.gain, gain, self._samples, dtype=np.float32)
+            voice.gain = gain
+        return np.clip(total, -32768, 32767).astype(np.int16)
+
+
 class Mixer:
     """Sums `inputs` into one slot; `tick` it every 20 ms."""
 
@@ -95,29 +135,20 @@ class Mixer:
         self._encoder = Encoder(VOICE_RATE)
         self._sequence = self._timestamp = 0
         self._last = b""  # packet that was sent
-        self._quiet = 1  # ticks in which nobody was heard
-        self.inputs = {f"{slot.mid}#{index}": MixInput(slot.mid, wake) for index in range(voices)}
+        self._sum = Sum(slot.mid, voices, wake)
+        self.inputs = self._sum.inputs
 
     def tick(self, now: float) -> bool:
         """Mix and send 20 ms; nothing is sent while everybody is silent. False after a while of that."""
-        heard = [(voice, frame) for voice in self.inputs.values() if (frame := voice.take(now)) is not None]
-        if not heard:
-            if not self._quiet:
+        was_quiet = self._sum.quiet > 0
+        pcm = self._sum.take(now)
+        if pcm is None:
+            if not was_quiet:
                 self._send(silence_after(self._last), now)
-            self._quiet += 1
-            return self._quiet < PATIENCE
-        if self._quiet:
+            return not self._sum.asleep
+        if was_quiet:
             self._encoder.begin(100 * self._slot.fraction_lost)
             self._timestamp = round(now * CLOCK_RATE)  # the wall's clock between two talkspurts, a steady one within
-            self._quiet = 0
-        translated = {voice.group for voice, _ in heard if voice.ducks}
-        total = np.zeros(FRAME_SAMPLES, np.float32)
-        for voice, frame in heard:
-            target = DUCKED if voice.group in translated and not voice.ducks else 1.0
-            gain = float(np.clip(target, voice.gain - GAIN_STEP, voice.gain + GAIN_STEP))
-            total += frame * np.linspace(voice.gain, gain, FRAME_SAMPLES, dtype=np.float32)
-            voice.gain = gain
-        pcm = np.clip(total, -32768, 32767).astype(np.int16)
         self._send(self._encoder.encode(pcm), now)
         return True
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from aiortc import (
     RTCConfiguration,
+    RTCDataChannel,
     RTCDtlsTransport,
     RTCIceServer,
     RTCPeerConnection,
@@ -21,6 +22,7 @@ from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationEr
 from aiortc.sdp import candidate_from_sdp
 
 from rtc import rtcp
+from rtc.channel import Channel
 from rtc.mixer import Mixer
 from rtc.ports import Ports
 from rtc.receiver import Microphone
@@ -29,7 +31,18 @@ from rtc.sdp import Admission, BadOffer, admit, complete, is_mdns
 from rtc.sender import SlotSender
 from rtc.stream import Outlet
 from rtc.ticker import Ticker
-from rtc.transport import LEVEL, MID, Transport, extension_id, new_ssrc, payload_type, share, ssrc, take_over
+from rtc.transport import (
+    LEVEL,
+    MID,
+    Transport,
+    extension_id,
+    guard,
+    new_ssrc,
+    payload_type,
+    share,
+    ssrc,
+    take_over,
+)
 
 log = logging.getLogger(__name__)
 
@@ -56,15 +69,18 @@ class PeerConnection:
         on_packet: Callable[[Packet], None],
         ticker: Ticker,
         ports: Ports | None = None,
+        channel: Channel | None = None,
     ) -> None:
         """`ice_servers`: RTCIceServer dictionaries (W3C WebRTC §4.2.4); the first STUN and the first TURN count.
         `ticker` times what goes out by the clock: reports, and the mix of a thin client. `ports` are shared with other
-        connections; without, there are some of its own."""
+        connections; without, there are some of its own. `channel`: what the client may open; without it, data channels
+        are rejected."""
         servers = [RTCIceServer(**server) for server in ice_servers]
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._max_slots = max_slots
         self._on_packet = on_packet
         self._ticker = ticker
+        self._channel = channel
         self._ports = ports or Ports()
         self._ended = asyncio.Event()
         self._settled = asyncio.Event()  # connected, or will never be
@@ -79,6 +95,7 @@ class PeerConnection:
         self._senders: dict[SlotSender, Transport] = {}
         self._mixer: Mixer | None = None  # for a thin client, which receives on its only m-line
         self._pc.on("connectionstatechange", self._on_state)
+        self._pc.on("datachannel", self._on_channel)
 
     def _on_state(self) -> None:
         if self._pc.connectionState == "connected":
@@ -86,6 +103,11 @@ class PeerConnection:
         elif self._pc.connectionState in ("failed", "closed"):
             self._ended.set()
             self._settled.set()
+
+    def _on_channel(self, raw: RTCDataChannel) -> None:
+        assert self._channel is not None, "the m-line is rejected otherwise"
+        if not self._channel.adopt(raw):
+            self.end()
 
     @property
     def state(self) -> str:
@@ -98,7 +120,7 @@ class PeerConnection:
         Cancelled, it goes on in the background until `close` has seen its end: aioice forgets the sockets it has opened
         when it is cancelled while it gathers candidates.
         """
-        admission = admit(offer, self._max_slots)
+        admission = admit(offer, self._max_slots, self._channel is not None)
         self._negotiation = asyncio.ensure_future(self._negotiate(admission))  # awaited here or in _close
         return await asyncio.shield(self._negotiation), admission
 
@@ -120,6 +142,8 @@ class PeerConnection:
         repair_ssrcs = {mid: new_ssrc() for mid, feedback in admission.feedback.items() if feedback.repair is not None}
         for transceiver in self._pc.getTransceivers():
             self._take(transceiver, admission, repair_ssrcs)
+        if self._pc.sctp is not None:
+            guard(self._pc.sctp)
         self._ticker.report(self._report)
         return complete(self._pc.localDescription.sdp, admission, repair_ssrcs)
 
@@ -149,10 +173,10 @@ class PeerConnection:
         if feedback.nack:
             sender.resend_on_request(None if feedback.repair is None else (feedback.repair, repair_ssrcs[mid]))
         self._senders[sender] = transport
-        if mid == admission.microphone:
+        if mid == admission.microphone and self._max_slots > 1:
             self._mixer = Mixer(sender, self._max_slots, self._mix)
             self.slots.update(self._mixer.inputs)
-        else:
+        else:  # or one voice on the microphone's m-line, where there is nothing to mix
             self.slots[mid] = sender
 
     def _mix(self) -> None:

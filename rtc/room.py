@@ -45,6 +45,9 @@ class Member(Protocol):
     def tell(self, event: RoomEvent) -> None:
         """Never blocks."""
 
+    def room_changed(self) -> None:
+        """Somebody came, went, or listens in another language. Never blocks."""
+
 
 class Room:
     """All members are in this process, so fan-out is free."""
@@ -113,6 +116,11 @@ class Room:
         for member in self:
             if member is not but:
                 member.tell(event)
+
+    def changed(self) -> None:
+        """Tell everybody that somebody came, went, or listens in another language."""
+        for member in self:
+            member.room_changed()
 
     # languages
 

@@ -16,6 +16,9 @@ _OPUS = re.compile(r"^a=rtpmap:(\d+) opus/48000/2[ \t]*(?=\r?$)", re.IGNORECASE 
 _MID = re.compile(r"^a=mid:(\S+)\s*$", re.MULTILINE)
 _DIRECTION = re.compile(r"^a=(sendrecv|sendonly|recvonly|inactive)\s*$", re.MULTILINE)
 _BUNDLE_ONLY = re.compile(r"^a=bundle-only\s*$", re.MULTILINE)
+_BUNDLE = re.compile(r"^a=group:BUNDLE (.*?)(?=\r?$)", re.MULTILINE)
+_SCTP = re.compile(r"m=application \d+ (?:UDP|TCP)/DTLS/SCTP webrtc-datachannel\s")  # RFC 8841 §4
+_SCTP_PORT = re.compile(r"^a=sctp-port:(.*?)[ \t]*\r?$", re.MULTILINE)
 _SSRC = re.compile(r"^a=ssrc:(\d{1,10}) ", re.MULTILINE)
 _SSRC_LINE = re.compile(r"^a=ssrc:(\d+) (cname:\S+)", re.MULTILINE)
 _RTX = re.compile(r"^a=rtpmap:(\d+) (rtx/48000(?:/\d)?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
@@ -60,16 +63,18 @@ class Admission:
     video: bool
     """The offer had video, which we reject."""
     feedback: dict[str, Feedback]
-    """By mid, of the m-lines we take."""
+    """By mid, of the m-lines of audio that we take."""
     ssrcs: frozenset[int]
     """That the client uses."""
+    channel: str | None = None
+    """mid of the m-line of data channels."""
 
 
-def admit(offer: str, max_slots: int) -> Admission:
+def admit(offer: str, max_slots: int, with_channel: bool = False) -> Admission:
     """Sort the m-lines of an offer: first sending audio is the microphone, then up to `max_slots` receiving ones.
 
-    Video, data channels, audio without Opus and slots beyond the limit are rejected one by one. Raises BadOffer if
-    nothing useful is left or the text is no SDP.
+    Video, data channels (but those that are wanted, on the voice's transport), audio without Opus and slots beyond the
+    limit are rejected one by one. Raises BadOffer if nothing useful is left or the text is no SDP.
     """
     text = "\r\n".join(offer.splitlines()) + "\r\n"
     head, *sections = re.split(r"^(?=m=)", text, flags=re.MULTILINE)
@@ -77,9 +82,11 @@ def admit(offer: str, max_slots: int) -> Admission:
         raise BadOffer("bad_sdp", "The offer is not SDP: it must begin with v=0.")
     if len(sections) > MAX_SECTIONS:
         raise BadOffer("bad_sdp", f"The offer has {len(sections)} m-lines; at most {MAX_SECTIONS} are read.")
-    microphone, duplex, video = None, False, False
+    microphone, duplex, video, channel = None, False, False, None
+    bundled = set((_BUNDLE.search(head) or ["", ""])[1].split())
     slots: list[str] = []
     taken: list[str] = []
+    kept: list[str] = []  # mids of those
     feedback: dict[str, Feedback] = {}
     rejected: list[tuple[int, str]] = []
     mids: set[str] = set()
@@ -102,28 +109,41 @@ def admit(offer: str, max_slots: int) -> Admission:
             microphone, duplex = mid, direction == "sendrecv"
         elif usable and len(slots) < max_slots and direction in ("sendrecv", "recvonly"):
             slots.append(mid)
+        elif with_channel and channel is None and offered and mid in bundled and _has_sctp(section):
+            channel = mid
         else:
             rejected.append((index, _rejection(fields, mid)))
             continue
         for needed in ("a=fingerprint:", "a=ice-ufrag:", "a=ice-pwd:"):  # aiortc would accept, and then fail silently
             if needed not in section and needed not in head:
                 raise BadOffer("bad_sdp", f"The offer has no {needed[:-1]} for m-line {index}: it is not WebRTC.")
-        if direction_line is None:
-            section += "a=sendrecv\r\n"  # RFC 8866 §6.7 takes it for granted, aiortc does not
-        feedback[mid] = _feedback(section)
+        kept.append(mid)
+        if channel == mid:
+            if _SCTP_PORT.search(section) is None:
+                section += "a=sctp-port:5000\r\n"  # RFC 8841 §5.2 takes it for granted, aiortc does not
+        else:
+            if direction_line is None:
+                section += "a=sendrecv\r\n"  # the same of RFC 8866 §6.7
+            feedback[mid] = _feedback(section)
         taken.append(_MDNS_CANDIDATE.sub("", section))
-    if not taken:
+    if not feedback:
         raise BadOffer("no_audio", "The offer has no audio we can use: it needs at least one m=audio with Opus.")
-    keep = [mid for mid in (microphone, *slots) if mid is not None]
     head = re.sub(
-        r"^a=group:BUNDLE .*$",
+        _BUNDLE,
         # in the order of the m-lines, each once: aiortc builds no transport that works for any other
-        lambda group: " ".join(["a=group:BUNDLE", *(mid for mid in keep if mid in group[0].split()[1:])]),
+        lambda group: " ".join(["a=group:BUNDLE", *(mid for mid in kept if mid in group[1].split())]),
         head,
-        flags=re.MULTILINE,
     )
     ssrcs = frozenset(int(number) for number in _SSRC.findall(text))
-    return Admission(head + "".join(taken), microphone, duplex, tuple(slots), tuple(rejected), video, feedback, ssrcs)
+    return Admission(
+        head + "".join(taken), microphone, duplex, tuple(slots), tuple(rejected), video, feedback, ssrcs, channel
+    )
+
+
+def _has_sctp(section: str) -> bool:
+    """Data channels, on a port that there is (RFC 8841 §5)."""
+    port = _SCTP_PORT.search(section)
+    return _SCTP.match(section) is not None and (port is None or (port[1].isdecimal() and 0 < int(port[1]) < 0x10000))
 
 
 def _feedback(section: str) -> Feedback:
@@ -151,7 +171,10 @@ def complete(answer: str, admission: Admission, repair_ssrcs: Mapping[str, int] 
 
 def _complete(section: str, admission: Admission, repair_ssrcs: Mapping[str, int]) -> str:
     named, opus = _MID.search(section), _OPUS.search(section)
-    assert named is not None and opus is not None, "aiortc answers what it was offered"
+    assert named is not None, "aiortc answers what it was offered"
+    if named[1] == admission.channel:
+        return section
+    assert opus is not None, "only audio with Opus was offered to it"
     feedback, number = admission.feedback[named[1]], opus[1]
     lines = [opus[0], f"a=fmtp:{number} minptime=10;useinbandfec=1"]
     if feedback.nack:

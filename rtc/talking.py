@@ -8,20 +8,19 @@ periods, so the delay shrinks back and the listener does not stay behind for the
 import numpy as np
 
 from models.base import Pcm
+from rtc.loudness import Loudness, rms
 from rtc.opus import CLOCK_RATE, FRAME
 from rtc.packetizer import Packetizer
 from rtc.stats import Stats
 from rtc.steady import Steady
 from rtc.stream import Stream
+from rtc.ticker import PTIME
 
 CUSHION = 0.04
 """Seconds that still wait when the next frame comes in time: what a model and two threads are late by at times."""
 
-AUDIBLE = 10 ** (-45 / 20)
-"""RMS of a packet in which somebody speaks."""
-
-QUIET = 15
-"""Packets (300 ms) without a sound after which a voice has stopped speaking."""
+QUIET = 0.3
+"""Seconds without a sound after which a voice has stopped speaking."""
 
 
 class Talking:
@@ -35,9 +34,12 @@ class Talking:
         self._packets = Packetizer(stream, stats, rate)
         self._timestamp = 0
         self._started = False
-        self._quiet = QUIET  # packets since something was to be heard
-        self.speaking = False
+        self._loudness = Loudness(QUIET)
+
+    @property
+    def speaking(self) -> bool:
         """Something was to be heard, a moment ago at the latest."""
+        return self._loudness.speaking
 
     @property
     def delay(self) -> float:
@@ -62,7 +64,7 @@ class Talking:
         """Say the next 20 ms; always True: a call is never over by itself. `now`: clock seconds."""
         frame = self._steady.pull(CUSHION)
         if frame is None:
-            self._hear(0.0)
+            self._loudness.hear(0.0, PTIME)
             if self._started:
                 self._started = False
                 self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
@@ -74,10 +76,6 @@ class Talking:
             self._timestamp = round(now * CLOCK_RATE) & 0xFFFFFFFF
         else:
             self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
-        self._hear(float(np.sqrt(np.mean(np.square(frame, dtype=np.float32)))) / 32768)
+        self._loudness.hear(rms(np.divide(frame, 32768, dtype=np.float32)), PTIME)
         self._packets.say(frame, self._timestamp, started, now)
         return True
-
-    def _hear(self, loudness: float) -> None:
-        self._quiet = 0 if loudness > AUDIBLE else self._quiet + 1
-        self.speaking = self._quiet < QUIET

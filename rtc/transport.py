@@ -12,21 +12,26 @@ Private names used, all checked by `tests/rtc/test_transport.py`:
 - `RTCRtpTransceiver._codecs`, `_headerExtensions`: cut down to Opus; the numbers that were negotiated.
 - `RTCDtlsTransport._rx_srtp`, `_tx_srtp`: the SRTP sessions, there once DTLS is done. pylibsrtp's own methods allocate
   for each packet and raise for each that is refused; `Session._srtp` and `pylibsrtp._binding` save half of their time.
+- `RTCSctpTransport._handle_data`: wrapped on the instance, since what it raises ends the DTLS transport's task;
+  `_advertised_rwnd`: bytes that the client may still send before it completes a message.
 - `RTCIceTransport._connection`: aioice's Connection. Its `_protocols` hold the sockets (`datagram_received` is replaced
   on the instance); `_nominated[1]` is the pair to send on. Whose ports those sockets are: see `rtc/ports.py`.
 """
 
+import logging
 import random
 import struct
 from collections.abc import Callable, Container
 from typing import Any
 
-from aiortc import RTCDtlsTransport, RTCRtpTransceiver
+from aiortc import RTCDtlsTransport, RTCRtpTransceiver, RTCSctpTransport
 from pylibsrtp import Session
 from pylibsrtp._binding import ffi, lib
 
 from rtc.batch import NOWHERE, STRIDE, Address, Batch
 from rtc.ports import Place, Ports
+
+log = logging.getLogger(__name__)
 
 MAX_DATAGRAM = 1500
 """Bytes: nothing longer arrives whole on an Internet path, and nothing of audio needs it."""
@@ -84,6 +89,27 @@ def ssrc(transceiver: RTCRtpTransceiver) -> int:
 def extension_id(transceiver: RTCRtpTransceiver, uri: str) -> int:
     """The number of a header extension (RFC 8285 §5); 0 if it was not negotiated."""
     return next((extension.id for extension in transceiver._headerExtensions if extension.uri == uri), 0)
+
+
+def guard(sctp: RTCSctpTransport) -> None:
+    """Let what is no SCTP, or no text, cost a packet and not the connection; unless it is without end.
+
+    aiortc puts pieces of messages together for ever, whatever window it has advertised (RFC 9260 §6.1).
+    """
+    inside: Any = sctp  # mypy: a method of the instance is replaced on purpose
+    handle = inside._handle_data
+
+    async def handled(data: bytes) -> None:
+        try:
+            await handle(data)
+        except ConnectionError:
+            raise
+        except Exception as error:  # aiortc's parser and its assertions: each of them is a bad packet
+            log.info("SCTP packet refused: %r", error)
+        if inside._advertised_rwnd < 0:
+            raise ConnectionError("The client sends more than it may.")
+
+    inside._handle_data = handled
 
 
 class Transport:

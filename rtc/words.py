@@ -1,14 +1,20 @@
 """A voice's words as they come, a piece with each frame, cut into sentences that can be read. Pure; time is given.
 
 A piece is a word or part of one; a new word begins with a space. A sentence ends where its last mark says so and
-another word follows, or in a pause.
+another word or a short pause follows, or in a longer pause.
 """
 
 from rtc.events import TranscriptFinal, TranscriptInterim
 from rtc.room import new_id
 
+BREATH_MS = 400
+"""Without a word for so long, a sentence that has its mark is over: it need not wait for what comes next."""
+
 PAUSE_MS = 1_200
 """Without a word for so long, a sentence is over, and what comes next is another turn."""
+
+MARKS = (".", "?", "!")
+"""Ends of sentences."""
 
 MAX_LENGTH = 400
 """Characters after which a sentence is cut before its next word: not every voice says full stops."""
@@ -32,12 +38,14 @@ class Words:
         """What is to be told when this piece has come. `now_ms`: milliseconds since the conversation began."""
         told: list[TranscriptInterim | TranscriptFinal] = []
         if not piece:
-            if self._utterance_id and now_ms - self._end_ms >= PAUSE_MS:
+            pause = now_ms - self._end_ms
+            if pause >= PAUSE_MS or (pause >= BREATH_MS and self._text.endswith(MARKS)):
                 told += self.flush()
+            if pause >= PAUSE_MS:
                 self._utterance_id = ""
             return told
         begins = piece[0].isspace()
-        if begins and (self._text.endswith((".", "?", "!")) or len(self._text) > MAX_LENGTH):
+        if begins and (self._text.endswith(MARKS) or len(self._text) > MAX_LENGTH):
             told += self.flush()
         if not self._text:
             self._utterance_id = self._utterance_id or new_id("utt")

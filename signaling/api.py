@@ -17,7 +17,7 @@ from signaling.limits import Limiter
 from signaling.lobby_api import dump_card
 from signaling.metrics import metrics_text, stats
 from signaling.parlour import Parlour
-from signaling.participant import people
+from signaling.participant import present
 from signaling.placement import RoomCard
 from signaling.protocol import clean
 from signaling.room_socket import RoomConnection
@@ -85,10 +85,8 @@ class Api:
 
     async def room(self, request: web.Request) -> web.Response:
         room = self._room(request)
-        present = [member.public() for member in people(room)]
-        return web.json_response(
-            {**dump_card(RoomCard.of(room, _now()), self._house.settings.public_url), "participants": present}
-        )
+        card = dump_card(RoomCard.of(room, _now()), self._house.settings.public_url)
+        return web.json_response({**card, "participants": present(room)})
 
     async def transcript(self, request: web.Request) -> web.Response:
         limit(self._limiter, request)
@@ -215,14 +213,15 @@ class Api:
         return web.Response(body=metrics_text(self._house), headers={"Content-Type": "text/plain; version=0.0.4"})
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """200 once rooms are interpreted and the voice to talk with is there; without a voice that failed rooms go on,
-        so that is no reason to send nobody here."""
+        """200 once rooms are interpreted. What the voice to talk with is doing is told beside it and decides nothing:
+        a load balancer that waited for it would keep people out of rooms for the minutes that its weights take, and who
+        comes for it is told how far it is, and waits in line. Whoever wants to know looks at `dialogue.state`, or at
+        `dragoman_dialogue_ready` in the metrics."""
         state = {key: value for key, value in self._house.state_message().items() if key != "type"}
         parlour = self._house.parlour
         if parlour is not None:
             state["dialogue"] = {key: value for key, value in parlour.state_message().items() if key != "type"}
-        warming = parlour is not None and parlour.engine.state == "warming"
-        return web.json_response(state, status=200 if self._house.state == "ready" and not warming else 503)
+        return web.json_response(state, status=200 if self._house.state == "ready" else 503)
 
     # helpers
 

@@ -82,7 +82,7 @@ class Talker(Session):
             "session_id": self.session_id,
             "resume": self.resume_token,
             "participant": me,
-            "participants": [me, self._person(ASSISTANT, engine.voice.capitalize(), False)],
+            "participants": [me, self._person(ASSISTANT, engine.title, False)],
             "slots": [slot] if self._conversation.mid is not None else [],
             "sdp": answer,
             "state": engine.state if engine.state != "failed" else "warming",

@@ -115,12 +115,11 @@ class Front:
         return web.Response(body=total_metrics(texts), headers={"Content-Type": "text/plain; version=0.0.4"})
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """200 as long as one worker is ready, but for a voice to talk with that is still on its way."""
+        """200 as long as one worker is ready."""
         answers = [answer for _, answer in await self._ask("/readyz")]
         nobody: dict[str, Any] = {"state": "draining" if self._placer.stopping else "warming"}
         state = total([answer for answer in answers if answer["state"] == "ready"] or answers or [nobody])
-        ready = state["state"] == "ready" and state.get("dialogue", {}).get("state") != "warming"
-        return web.json_response(state, status=200 if ready else 503)
+        return web.json_response(state, status=200 if state["state"] == "ready" else 503)
 
     async def _ask(self, path: str, text: bool = False) -> list[tuple[WorkerProcess, Any]]:
         """Every worker that answers, with its answer."""

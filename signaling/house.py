@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from rtc.channel import Channel
 from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
 from rtc.peer_connection import PeerConnection
@@ -20,12 +21,13 @@ from signaling.ice import port_range
 from signaling.ice_servers import IceServers
 from signaling.lobby import Lobby
 from signaling.parlour import Parlour
-from signaling.participant import Participant, people
+from signaling.participant import Participant, announce, public
 from signaling.placement import NoRecords, Records, RoomCard
 from signaling.protocol import Join, ProtocolError
 from signaling.session_token import BadToken, SessionToken
 from signaling.settings import Settings
 from signaling.states import state_message, tell_progress
+from signaling.visit import Visit
 
 MOVING = 0.2
 """Seconds after which the next process may know the room."""
@@ -59,6 +61,7 @@ class House:
         self._secret = (settings.session_secret or secrets.token_hex()).encode()
         self._sessions: dict[str, Participant] = {}  # by session id
         self._tickers: dict[str, tuple[Ticker, asyncio.Task[None]]] = {}  # by room
+        self._visits: dict[str, Visit] = {}  # of the voice, by room
         self._entering: Counter[str] = Counter()  # people, by room
         self._tasks: asyncio.TaskGroup | None = None
         self._open = asyncio.Event()
@@ -108,8 +111,7 @@ class House:
         self.announce()
         for room in self.lobby:
             room.reassign()
-            for member in people(room):
-                member.routes_changed()
+            room.changed()
         await self.engine.broken.wait()
         self.announce()
 
@@ -148,8 +150,8 @@ class House:
                 room.transcript.add(entry)
         return room
 
-    def room_changed(self, room: Room) -> None:
-        """People came or went, or it has another mode: write that down."""
+    def write_down(self, room: Room) -> None:
+        """People came or went, or it has another mode: that must outlive us."""
         self._records.changed(RoomCard.of(room, _now()))
 
     async def join(self, room: Room, message: Join, moved: SessionToken | None = None) -> Participant:
@@ -171,7 +173,16 @@ class House:
         assert message.sdp is not None, "the parser wants an offer of who does not resume"
         ticker = self._ticker_of(room)
         participant = Participant(
-            room, self.engine, self.stats, self.settings, self.connect, ticker, message, self._secret, moved
+            room,
+            self.engine,
+            self.stats,
+            self.settings,
+            self.connect,
+            ticker,
+            message,
+            None if self.parlour is None else self.parlour.engine,
+            self._secret,
+            moved,
         )
         self._entering[room.id] += 1
         try:
@@ -195,15 +206,34 @@ class House:
         participant.send(self.state_message())
         if moved is not None and message.last_record is not None:
             participant.catch_up(message.last_record)
-        for member in people(room):
-            if member is not participant:
-                member.send({"type": "participant.joined", "participant": participant.public()})
-            member.routes_changed()
+        announce(room, {"type": "participant.joined", "participant": public(participant)}, but=participant)
+        room.changed()
         self._sessions[participant.session_id] = participant
         self.stats.sessions["joined" if moved is None else "moved"] += 1
-        self.room_changed(room)
+        self.write_down(room)
         self._tasks.create_task(self._live(participant))
         return participant
+
+    def invite(self, room: Room) -> None:
+        """Bring the voice that one can talk with into the room. Harmless if it is there. Raises ProtocolError."""
+        if self.parlour is None:
+            raise ProtocolError("no_dialogue", "There is nobody to invite: the server runs without a dialogue.")
+        if room.id in self._visits or not len(room):
+            return
+        assert self._tasks is not None, "run comes before somebody who invites"
+        ticker = self._ticker_of(room)
+        visit = Visit(room, self.parlour, self.engine, self.stats, self.settings, ticker, self._visited)
+        self._visits[room.id] = visit
+        self._tasks.create_task(visit.run())
+
+    def dismiss(self, room: Room) -> None:
+        """Ask the voice to leave the room. Harmless if it is not there."""
+        if (visit := self._visits.get(room.id)) is not None:
+            visit.end()
+
+    def _visited(self, room: Room) -> None:
+        self._visits.pop(room.id, None)
+        self._rest(room)
 
     def _ticker_of(self, room: Room) -> Ticker:
         """The room's timer, started on first use."""
@@ -248,11 +278,13 @@ class House:
         finally:
             del self._sessions[participant.session_id]
             self._rest(participant.room)
-            self.room_changed(participant.room)
+            self.write_down(participant.room)
 
-    def connect(self, max_slots: int, on_packet: Callable[[Packet], None], ticker: Ticker) -> PeerConnection:
+    def connect(
+        self, max_slots: int, on_packet: Callable[[Packet], None], ticker: Ticker, channel: Channel | None = None
+    ) -> PeerConnection:
         """A media connection with our ICE servers, on our ports."""
-        return PeerConnection(self.ice.for_server(), max_slots, on_packet, ticker, self._ports)
+        return PeerConnection(self.ice.for_server(), max_slots, on_packet, ticker, self._ports, channel)
 
     def _has_voice(self, source: str, target: str) -> bool:
         translator = self.engine.translator

@@ -25,6 +25,12 @@ CONTENT_SECURITY_POLICY = (
 
 HEARTBEAT = 10.0
 """Seconds between WebSocket pings: how soon a vanished client is known."""
+ALLOWED_HEADERS = "Authorization, Content-Type, X-OpenAI-Agents-SDK"
+"""What pages of other origins may say besides what every page may; the last is what OpenAI's SDK calls itself."""
+
+REALTIME = "/v1/realtime/"
+"""Addresses that follow OpenAI's API, in its shape for errors too."""
+
 MAX_BODY = 16 * 1024
 """Bytes of a request body; the largest we know is a room's name."""
 
@@ -63,13 +69,33 @@ def problem_response(problem: Problem) -> web.Response:
         "detail": problem.detail,
         **problem.more,
     }
-    headers = {}
     if problem.retry_after is not None:
         body["retry_after_s"] = round(problem.retry_after, 1)
-        headers["Retry-After"] = str(max(1, round(problem.retry_after)))
     return web.Response(
-        status=problem.status, text=json.dumps(body), content_type="application/problem+json", headers=headers
+        status=problem.status,
+        text=json.dumps(body),
+        content_type="application/problem+json",
+        headers=_retry_after(problem),
     )
+
+
+def realtime_response(problem: Problem) -> web.Response:
+    """As clients of OpenAI's Realtime API read it; `more` may have the `param` that it is about."""
+    kinds = {429: "rate_limit_error", 500: "server_error", 503: "server_error"}
+    error = {
+        "message": problem.detail,
+        "type": kinds.get(problem.status, "invalid_request_error"),
+        "param": problem.more.get("param"),
+        "code": problem.code,
+    }
+    headers = _retry_after(problem)
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return web.json_response({"error": error}, status=problem.status, headers=headers)
+
+
+def _retry_after(problem: Problem) -> dict[str, str]:
+    return {} if problem.retry_after is None else {"Retry-After": str(max(1, round(problem.retry_after)))}
 
 
 def middleware(allow_origins: tuple[str, ...], elsewhere: str = "") -> Middleware:
@@ -90,29 +116,30 @@ def middleware(allow_origins: tuple[str, ...], elsewhere: str = "") -> Middlewar
     @web.middleware
     async def wrap(request: web.Request, handler: Handler) -> web.StreamResponse:
         origin = allowed(request)
+        respond = realtime_response if request.path.startswith(REALTIME) else problem_response
         try:
             if "Origin" in request.headers and origin is None and request.path.startswith("/v1/"):
                 raise Problem(403, "origin_not_allowed", "This server does not serve pages of that origin.")
             if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
                 response: web.StreamResponse = web.Response(status=204)
-                response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
-                response.headers["Access-Control-Allow-Headers"] = "Content-Type"
+                response.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE, OPTIONS"
+                response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
                 response.headers["Access-Control-Max-Age"] = "600"
             else:
                 response = await handler(request)
         except Problem as problem:
-            response = problem_response(problem)
+            response = respond(problem)
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            response = problem_response(_of_aiohttp(error))
+            response = respond(_of_aiohttp(error))
             if isinstance(error, web.HTTPMethodNotAllowed):
                 response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
         except ConnectionError:
             raise
         except Exception:  # a bug: the client gets a problem too, and the log the trace
             log.exception("%s %s failed", request.method, request.path)
-            response = problem_response(Problem(500, "internal", "Something broke on the server."))
+            response = respond(Problem(500, "internal", "Something broke on the server."))
         if not response.prepared:
             if origin is not None:
                 response.headers["Access-Control-Allow-Origin"] = origin

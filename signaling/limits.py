@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 HTTP_BURST = 60
-"""Costly requests at once."""
+"""Requests of one address that may come at once."""
 
 
 class TokenBucket:

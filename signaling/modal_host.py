@@ -12,7 +12,7 @@ from aiohttp import WSCloseCode, web
 from aiohttp.typedefs import Middleware
 
 from signaling.house import House
-from signaling.http import Handler, Problem
+from signaling.http import Handler, Problem, room_not_found
 from signaling.modal_placer import CloudError, ModalPlacer, Sessions, Store
 from signaling.modal_records import ModalRecords
 from signaling.participant import people
@@ -68,7 +68,7 @@ class RoomHost:
                 return
         found = await self._placer.whereabouts(room_id)
         if found is None:
-            raise Problem(404, "room_not_found", "There is no such room: it may have closed. Open a new one.")
+            raise room_not_found()
         card, generation, place = found
         session = session or (place.session if place is not None else "")  # Modal's guide does not promise the header
         if place is None or place.state != "placed" or not session or place.session != session:

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from signaling.http import MAX_BODY, Handler, Problem, json_object, limit, middleware
+from signaling.http import MAX_BODY, Handler, Problem, json_object, limit, middleware, room_not_found
 from signaling.limits import HTTP_BURST, Limiter
 from signaling.lobby_api import PAGES, LobbyApi, dump_card
 from signaling.modal_placer import CloudError, Crowded, ModalPlacer, Sessions, Store
@@ -89,7 +89,7 @@ class ModalLobby:
     async def room(self, request: web.Request) -> web.Response:
         card = await self._placer.find(request.match_info["room"])
         if card is None:
-            raise _no_room()
+            raise room_not_found()
         return web.json_response(dump_card(card))
 
     async def place(self, request: web.Request) -> web.Response:
@@ -97,7 +97,7 @@ class ModalLobby:
         try:
             placement = await self._placer.place(request.match_info["room"])
         except KeyError:
-            raise _no_room() from None
+            raise room_not_found() from None
         except NoPlace as full:
             raise Problem(503, "no_place", str(full), full.retry_after) from None
         if await self._engine() is None:  # nobody can choose a language yet; the room's server has woken it
@@ -144,7 +144,3 @@ def create_lobby(lobby: ModalLobby, placer: ModalPlacer, settings: Settings) -> 
 
     app.on_shutdown.append(stop)
     return app
-
-
-def _no_room() -> Problem:
-    return Problem(404, "room_not_found", "There is no such room: it may have closed. Open a new one.")

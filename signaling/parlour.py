@@ -1,7 +1,7 @@
 """Where people talk with the duplex voice: its engine, its seats, the line before them, and who is inside."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rtc.conversation import Stage
@@ -125,15 +125,19 @@ class Parlour:
 
     def enter(self, message: TalkJoin) -> Waiting:
         """A place, in a seat or in the line. Raises ProtocolError; otherwise `leave` it, unless `join` succeeds."""
+        if message.voice not in (None, self.engine.voice):
+            raise ProtocolError("bad_voice", f"There is one voice here: {self.engine.voice}.")
+        return self.take_place(message.wait)
+
+    def take_place(self, wait: bool) -> Waiting:
+        """For whoever needs a seat; who cannot `wait` gets one now or never. Raises ProtocolError."""
         if self.draining:
             raise ProtocolError("draining", "The server is about to stop. Try again in a minute.", retry_after=60)
         if self.engine.state == "failed":
             raise self._broken()
-        if message.voice not in (None, self.engine.voice):
-            raise ProtocolError("bad_voice", f"There is one voice here: {self.engine.voice}.")
         line, place = self._line, Waiting()
         position = line.waiting + 1
-        if line.is_full and not message.wait:
+        if line.is_full and not wait:
             raise self._house_full(position)
         try:
             line.enter(place, _now())
@@ -145,7 +149,7 @@ class Parlour:
     def _house_full(self, position: int) -> ProtocolError:
         self.refused += 1
         eta = self._line.eta(position)
-        return ProtocolError("house_full", "Everybody here is in a conversation already.", eta, position)
+        return ProtocolError("house_full", "The voice talks with as many as it can.", eta, position)
 
     def leave(self, place: Waiting) -> None:
         """They are gone, or need the place no more. Idempotent."""
@@ -157,12 +161,12 @@ class Parlour:
         position = self._line.position(place)
         return {"type": "queue.position", "position": position, "eta_s": round(self._line.eta(position), 1)}
 
-    async def join(self, place: Waiting, message: TalkJoin) -> Talker:
-        """Let somebody in who has a seat; `session.joined` is in their outbox. Raises ProtocolError, and leaves nothing
-        behind then but the place."""
+    async def join(self, place: Waiting, message: TalkJoin, kind: Callable[..., Talker] = Talker) -> Talker:
+        """Let somebody in who has a seat; `session.joined` is in their outbox. `kind` makes their session. Raises
+        ProtocolError, and leaves nothing behind then but the place."""
         assert self._tasks is not None, "start comes before join"
         assert place.seated_at is not None and message.sdp is not None
-        talker = Talker(
+        talker = kind(
             self.stage,
             self._stats,
             self._settings,

@@ -1,13 +1,14 @@
 """One person in a room: what they say is interpreted, what others say reaches them, what they type is translated."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from models.base import EngineError, Transcript
+from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
+from rtc.guest import Guest
 from rtc.interpreting import Interpreter
 from rtc.room import Mode, Room, new_id
 from rtc.rtp import Packet
@@ -38,10 +39,12 @@ class Participant(Session):
         connector: Connector,
         ticker: Ticker,
         joining: Join,
+        dialogue: DialogueThread | None,
         secret: bytes,
         moved: SessionToken | None = None,
     ) -> None:
-        """`secret` signs what they resume with. `moved`: who they were where the room was before."""
+        """`dialogue`: the voice that they may invite. `secret` signs what they resume with. `moved`: who they were
+        where the room was before."""
         super().__init__(stats, settings, connector, ticker, settings.max_slots)
         if moved is not None:
             self.id, self.session_id = moved.participant, moved.session
@@ -54,10 +57,10 @@ class Participant(Session):
         self.room = room
         self._secret = secret
         self._engine = engine
+        self._dialogue = dialogue
         self._interpreter = Interpreter(room, self, engine, stats, ticker)
         self._chats: asyncio.Queue[tuple[Entry, set[str]]] = asyncio.Queue(MAX_CHATS)
         """With the ids of those who need no translation."""
-        self._routes_changed = asyncio.Event()
 
     # what a room needs to know
 
@@ -66,15 +69,9 @@ class Participant(Session):
         """`auto` is what they listen in: an engine that can tell languages apart will know better."""
         return self.language if self.speaks == "auto" else self.speaks
 
-    def public(self) -> dict[str, Any]:
-        """As others see them."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "language": self.language,
-            "speaks": self.speaks,
-            "muted": self.muted,
-        }
+    def room_changed(self) -> None:
+        """Other languages may be wanted now."""
+        self._interpreter.languages_changed()
 
     # life
 
@@ -83,7 +80,7 @@ class Participant(Session):
         return self.room.id
 
     def _work(self) -> Iterable[Coroutine[Any, Any, None]]:
-        return self._interpreter.run(), self._translate_chats(), self._prepare_routes()
+        return self._interpreter.run(), self._translate_chats()
 
     def _packet(self, packet: Packet) -> None:
         self._interpreter.packet(packet)
@@ -95,10 +92,8 @@ class Participant(Session):
     def _depart(self) -> None:
         self._interpreter.muted = True  # packets still come until the connection is closed
         self.room.leave(self, asyncio.get_running_loop().time())
-        for member in people(self.room):
-            if not member.over:  # where everybody goes, nobody is left behind
-                member.send({"type": "participant.left", "participant": self.public()})
-                member.routes_changed()
+        announce(self.room, {"type": "participant.left", "participant": public(self)})
+        self.room.changed()
 
     def media_stats(self) -> dict[str, Any]:
         """Their media connection in numbers, for operators."""
@@ -118,21 +113,21 @@ class Participant(Session):
 
     def joined(self, answer: str | None) -> dict[str, Any]:
         """`session.joined`, on joining and on resuming."""
-        engine = self._engine
-        members = [member.public() for member in people(self.room)]
+        engine, voice = self._engine, self._dialogue
         expires = round(time.time() + self._settings.session_ttl)
         token = SessionToken(self.room.id, self.room.generation, self.id, self.session_id, expires)
         return {
             "type": "session.joined",
             "session_id": self.session_id,
             "resume": token.sign(self._secret),
-            "participant": self.public(),
+            "participant": public(self),
             "room": card(self.room),
-            "participants": members,
+            "participants": present(self.room),
             "slots": dump_slots(self.room.slots_of(self)),
             "sdp": answer,
             "state": engine.state if engine.state != "failed" else "warming",
             "engine": {"name": engine.translator.name, "notice": engine.translator.notice},
+            **({} if voice is None else {"voice": {"name": voice.title, "notice": voice.dialogue.notice}}),
         }
 
     # what they do
@@ -150,21 +145,18 @@ class Participant(Session):
         self.language = change.language if change.language is not None else self.language
         self.speaks = change.speaks if change.speaks is not None else self.speaks
         self.mix = change.mix if change.mix is not None else self.mix
-        self.send({"type": "session.updated", "participant": self.public(), "mix": self.mix})
+        self.send({"type": "session.updated", "participant": public(self), "mix": self.mix})
         self._tell_updated()
         self.room.reassign()
-        for member in people(self.room):
-            member.routes_changed()
+        self.room.changed()
 
     def update_room(self, mode: Mode) -> None:
         """Anybody in the room may decide how it is interpreted, from the next segments on."""
         self.room.mode = mode
-        for member in people(self.room):
-            member.send({"type": "room.updated", "room": card(self.room)})
+        announce(self.room, {"type": "room.updated", "room": card(self.room)})
 
     def _tell_updated(self) -> None:
-        for member in people(self.room):
-            member.send({"type": "participant.updated", "participant": self.public()})
+        announce(self.room, {"type": "participant.updated", "participant": public(self)})
 
     def chat(self, text: str) -> None:
         """Write to everybody. Raises ProtocolError when too much waits already."""
@@ -215,28 +207,34 @@ class Participant(Session):
                 for member in members:
                     member.send(words_message(entry, language))
 
-    # getting ready
-
-    def routes_changed(self) -> None:
-        """Somebody came, went or changed language."""
-        self._interpreter.languages_changed()
-        self._routes_changed.set()
-
-    async def _prepare_routes(self) -> None:
-        """Warm the way from this speaker to each language in the room before the first word is said."""
-        while True:
-            await self._routes_changed.wait()
-            self._routes_changed.clear()
-            if self._engine.state != "ready":
-                continue
-            for target in self.room.targets(self, self.source_language):
-                with contextlib.suppress(EngineError):  # it will fail again, and be told, when it is needed
-                    await self._engine.run(self._engine.translator.prepare, self.source_language, target)
-
 
 def people(room: Room) -> list[Participant]:
-    """Everybody in a room, as what they are."""
+    """Everybody in a room who is somebody."""
     return [member for member in room if isinstance(member, Participant)]
+
+
+def present(room: Room) -> list[dict[str, Any]]:
+    """Everybody in a room as others see them, the voice that was invited too."""
+    return [public(member) for member in room if isinstance(member, Participant | Guest)]
+
+
+def public(member: Participant | Guest) -> dict[str, Any]:
+    """Somebody as others see them."""
+    return {
+        "id": member.id,
+        "name": member.name,
+        "language": member.language,
+        "speaks": member.speaks,
+        "muted": member.muted,
+        **({"kind": "voice"} if isinstance(member, Guest) else {}),
+    }
+
+
+def announce(room: Room, message: dict[str, Any], but: Participant | None = None) -> None:
+    """Send a message to everybody in a room who stays, or to everybody but one."""
+    for person in people(room):
+        if person is not but and not person.over:  # where all go at once, nobody is left
+            person.send(message)
 
 
 def card(room: Room) -> dict[str, Any]:

@@ -91,9 +91,11 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class RoomUpdate:
-    """`room.update`."""
+    """`room.update`: None is unchanged."""
 
-    mode: Mode
+    mode: Mode | None
+    voice: bool | None
+    """The voice that one can talk with is to come, or to go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ class Parser:
             "session.join": self._join,
             "session.update": self._update,
             "session.leave": lambda fields: Leave(),
-            "room.update": lambda fields: RoomUpdate(read_mode(_required(fields, "mode", str))),
+            "room.update": self._room_update,
             "ice.candidate": self._candidate,
             "track.mute": lambda fields: Mute(True),
             "track.unmute": lambda fields: Mute(False),
@@ -228,6 +230,12 @@ class Parser:
             None if mix is None else _mix(mix),
         )
 
+    def _room_update(self, fields: dict[str, Any]) -> RoomUpdate:
+        mode, voice = fields.get("mode"), _flag(fields, "voice")
+        if mode is None and voice is None:
+            raise ProtocolError("bad_message", "room.update needs mode or voice.")
+        return RoomUpdate(None if mode is None else read_mode(mode), voice)
+
     def _candidate(self, fields: dict[str, Any]) -> Candidate:
         candidate = _optional(fields, "candidate", str) or ""
         if len(candidate) > 1024:
@@ -265,12 +273,9 @@ class TalkParser(Parser):
     def _talk(self, fields: dict[str, Any]) -> TalkJoin:
         sdp, resume, last_seq = self._session(fields)
         name = _optional(fields, "name", str)
-        wait = fields.get("wait", True)
-        if not isinstance(wait, bool):
-            raise ProtocolError("bad_message", "wait must be true or false.")
-        voice = _optional(fields, "voice", str)
+        wait, voice = _flag(fields, "wait"), _optional(fields, "voice", str)
         name = "" if name is None else _name(name)
-        return TalkJoin(name, "", "", sdp, "both", resume, last_seq, voice=voice, wait=wait)
+        return TalkJoin(name, "", "", sdp, "both", resume, last_seq, voice=voice, wait=wait is not False)
 
 
 _BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # they could make a name run over its neighbours
@@ -316,6 +321,13 @@ def _optional(fields: dict[str, Any], key: str, kind: type) -> Any:
         return None
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ProtocolError("bad_message", f"{key} must be {'a string' if kind is str else 'an integer'}.")
+    return value
+
+
+def _flag(fields: dict[str, Any], key: str) -> bool | None:
+    value = fields.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise ProtocolError("bad_message", f"{key} must be true or false.")
     return value
 
 

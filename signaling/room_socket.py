@@ -31,9 +31,12 @@ class RoomConnection(Connection[Participant]):
                 session.mute(muted)
             case Update():
                 session.update(message)
-            case RoomUpdate(mode=mode):
-                session.update_room(mode)
-                self._house.room_changed(self._room)
+            case RoomUpdate(mode=mode, voice=voice):
+                if mode is not None:
+                    session.update_room(mode)
+                    self._house.write_down(self._room)
+                if voice is not None:
+                    (self._house.invite if voice else self._house.dismiss)(self._room)
             case _:
                 await self._obey_any(session, message)
 

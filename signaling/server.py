@@ -15,6 +15,7 @@ from signaling.http import MAX_BODY, middleware
 from signaling.limits import HTTP_BURST, Limiter
 from signaling.lobby_api import LobbyApi
 from signaling.placement import LocalPlacer, Records
+from signaling.realtime import Realtime
 from signaling.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def create_app(
     limiter = Limiter(settings.http_rate, HTTP_BURST)
     placer = LocalPlacer(house.lobby, lambda: asyncio.get_running_loop().time())
     app.add_routes(LobbyApi(placer, limiter, lambda: house.draining).routes())
-    app.add_routes(Api(house, limiter).routes())
+    app.add_routes([*Api(house, limiter).routes(), *Realtime(house, limiter).routes()])
     app.cleanup_ctx.append(_keep_house)
     app.on_shutdown.append(_drain)
     return app

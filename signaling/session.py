@@ -6,7 +6,6 @@ A WebSocket is only attached: when it goes, media go on, and for `grace` seconds
 """
 
 import asyncio
-import contextlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable
@@ -109,8 +108,7 @@ class Session(ABC):
             reason = str(left.exceptions[0])
         except* Exception:  # a bug in one person's session must not end the others'
             log.exception("%s failed", self.session_id)
-            with contextlib.suppress(OutboxFull):
-                self.outbox.put(error_message("internal", "Something broke on the server. Please join again.", True))
+            self.send(error_message("internal", "Something broke on the server. Please join again.", True))
         finally:
             await self._release(reason)
 

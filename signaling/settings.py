@@ -15,7 +15,8 @@ class Settings:
     translator: str = "auto"
     """Name of the engine, see `signaling/engines.py`."""
     recognizers: int = 2
-    """Utterances the embedded engine can hear at once; each costs a process of about 100 MB."""
+    """Utterances the embedded engine can hear at once, and as many the embedded partner; each costs a process of about
+    100 MB."""
     seamless_model: str = "facebook/seamless-m4t-v2-large"
     """Repository of the hub, or a directory, with the weights of SeamlessM4T-v2."""
 
@@ -36,6 +37,8 @@ class Settings:
 
     public_url: str = ""
     """Of the pages, without a slash at the end, where another server has them: what people share; empty: here."""
+    api_key: str = field(default="", repr=False)
+    """Who makes calls by OpenAI's Realtime API, or secrets for those who do, must show it; empty: anybody may."""
     allow_origins: tuple[str, ...] = ()
     """Web origins, besides our own, that may use the API and the WebSocket; `*` is any."""
     media_ports: str = ""

@@ -125,7 +125,8 @@ class Connection(ABC, Generic[S]):
                     session.send(error_message(error.code, str(error), fatal=True))
                     break
                 except ProtocolError as error:
-                    session.send(error_message(error.code, str(error), retry_after=error.retry_after))
+                    told = error_message(error.code, str(error), False, error.retry_after, error.position)
+                    session.send(told)
                 if self._state is State.LEFT or session.over:
                     break
             if self._state is State.LEFT or session.over:

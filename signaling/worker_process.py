@@ -20,6 +20,8 @@ from signaling.settings import Settings
 
 BAD_SETTINGS = 2
 """Exit status of a worker that no second try would help."""
+NOT_STARTED = 127
+"""As shells say of a command that is not there."""
 PING_EVERY = 2.0
 """Seconds between two pings."""
 UNANSWERED, UNANSWERED_WARMING = 5, 100
@@ -104,7 +106,11 @@ class WorkerProcess:
                     hearing.cancel()
                     self._emptied()  # before requests to it are impossible
             return status
+        except OSError as error:
+            log.error("a worker cannot be started: %s", error)
+            return NOT_STARTED
         finally:
+            ours.close()  # where nothing has taken it over
             self._emptied()
             if self._control is not None:
                 self._control.close()

@@ -59,6 +59,11 @@ class Server:
         async with self.http.request(method, self.base + path, **arguments) as answer:
             return Answer(answer.status, answer.content_type, answer.headers.copy(), await answer.read())
 
+    async def ready(self) -> bool:
+        """Whether rooms are interpreted, and the voice, if there is one, has come or failed."""
+        answer = await self.get("/readyz")
+        return answer.status == 200 and "doing" not in answer.json().get("dialogue", {})
+
     async def stats(self) -> dict[str, Any]:
         return dict((await self.get("/v1/stats")).json())
 
@@ -86,7 +91,7 @@ async def serve(
     host, port = runner.addresses[0][:2]
     async with aiohttp.ClientSession() as http:
         server = Server(f"http://{host}:{port}", runner.app[HOUSE], http)
-        while ready and (await server.get("/readyz")).status != 200:
+        while ready and not await server.ready():
             pass
         yield server
     await runner.cleanup()

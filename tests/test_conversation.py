@@ -1,6 +1,7 @@
 """Talking with a duplex voice: stock aiortc clients, the real application, and a voice that says what it hears."""
 
 import contextlib
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -8,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.base import EngineBroken
+from models.base import EngineBroken, Progress
 from rtc.dialogue_thread import DialogueThread
 from signaling.settings import Settings
-from tests.client import RATE, Client
+from tests.client import PATIENCE, RATE, Client, joined
 from tests.conftest import Server, serve
 from tests.parrot import Parrot
 
@@ -102,7 +103,8 @@ async def test_one_talks_hears_and_reads(server: Server) -> None:
         assert [person["name"] for person in ana.joined["participants"]] == ["Ana", "Parrot"]
         ana.microphone.say(tone(440))
         await hears(ana, 440)
-        await ana.expect("speech.started", lambda m: m["participant_id"] == "assistant")
+        for who in (ana.id, "assistant"):
+            await ana.expect("speech.started", lambda m, who=who: m["participant_id"] == who)
         final = await ana.expect("transcript.final", lambda m: m["participant_id"] == "assistant")
         assert final["text"] == "0 1 2."
         heard = await ana.expect("transcript.final", lambda m: m["participant_id"] == ana.id)
@@ -111,7 +113,8 @@ async def test_one_talks_hears_and_reads(server: Server) -> None:
         assert interims == ["0", "0 1", "0 1 2."]
         await ana.send("track.mute")
         await ana.until(lambda: loudness_at(voice_of(ana), 440) < 0.001, "silence once muted")
-        await ana.expect("speech.stopped")
+        for who in (ana.id, "assistant"):
+            await ana.expect("speech.stopped", lambda m, who=who: m["participant_id"] == who)
     assert [message["seq"] for message in ana.messages] == list(range(1, len(ana.messages) + 1))
 
 
@@ -273,6 +276,32 @@ async def test_when_the_voice_breaks_everybody_is_told_and_rooms_go_on(server: S
         await cleo.close()
     ready = await server.get("/readyz")
     assert (ready.status, ready.json()["dialogue"]["error"]) == (200, "The GPU is gone.")
+
+
+async def test_rooms_are_served_while_the_voice_still_loads() -> None:
+    """Nobody is kept out of a room for its weights, and who comes for the voice talks when it is there."""
+    loaded = threading.Event()
+
+    class Slow(Parrot):
+        def load(self, progress: Progress) -> None:
+            progress(0.5, "reading weights")
+            assert loaded.wait(PATIENCE)
+
+    async for server in serve(SETTINGS, ready=False, dialogue=DialogueThread(Slow(SEATS))):
+        try:
+            while (ready := await server.get("/readyz")).status != 200 or "doing" not in ready.text:
+                pass  # each turn is an HTTP request; the test's time limit ends one that never comes true
+            assert ready.json()["dialogue"]["doing"] == "reading weights"
+            assert "dragoman_dialogue_ready 0.0" in (await server.get("/metrics")).text
+            async with joined(server.http, server.base, await server.room(), "Ana", "es") as ana:
+                assert ana.joined["state"] == "ready"
+            async with talking(server) as bob:
+                assert bob.joined["state"] == "warming"
+                bob.microphone.say(tone(440))
+                loaded.set()
+                await hears(bob, 440)
+        finally:
+            loaded.set()
 
 
 async def test_operators_see_the_voice(server: Server) -> None:

@@ -162,6 +162,8 @@ async def test_conversations_are_in_one_worker() -> None:
         await talker.send("session.join", name="Ana", sdp=await talker.offer(slots=1))
         await talker.expect("session.joined")
         assert (await site.get("/v1/stats"))["dialogue"]["seats_taken"] == 1
+        async with site.http.post(f"{site.url}/v1/realtime/calls", data="no offer") as answer:
+            assert answer.status >= 400 and "error" in await answer.json(), "and so is OpenAI's API"
         await talker.close()
 
 

@@ -23,6 +23,8 @@ export class Call extends Session {
 
   /** How the room is interpreted. @type {Mode} */
   mode = 'simultaneous';
+  /** That may be invited. @type {import('./protocol.js').Voice | null} */
+  voice = null;
 
   /** @param {CallOptions} options @param {Microphone} microphone @param {boolean} webAudio */
   constructor(options, microphone, webAudio) {
@@ -56,6 +58,16 @@ export class Call extends Session {
   /** For everybody in the room. @param {Mode} mode */
   setMode(mode) {
     this.link.send('room.update', { mode });
+  }
+
+  /** The voice, once it has come. @returns {Participant | undefined} */
+  get guest() {
+    return [...this.roster.people.values()].find((person) => person.kind === 'voice');
+  }
+
+  /** Asks the voice to come, or to leave. @param {boolean} come */
+  invite(come) {
+    this.link.send('room.update', { voice: come });
   }
 
   /** @param {string} text */
@@ -122,6 +134,7 @@ export class Call extends Session {
   joined(joined) {
     this.#spoken.clear();
     super.joined(joined);
+    this.voice = joined.voice ?? null;
     this.#setRoom(joined.room);
     this.emit('people');
   }

@@ -187,7 +187,7 @@ export class Link {
   /** @param {Problem} problem @returns {boolean} whether trying again cannot help */
   #isFinal({ code }) {
     if (code === 'unknown_session') return this.#resume === null;
-    if (code === 'draining' || code === 'engine_failed') return !this.#wasConnected;
+    if (code === 'draining') return !this.#wasConnected;
     return !PASSING.includes(code);
   }
 

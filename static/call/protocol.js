@@ -36,7 +36,8 @@ export const SERVER_TYPES = /** @type {const} */ ([
 ]);
 
 /**
- * @typedef {{id: string, name: string, language: string, speaks: string, muted: boolean}} Participant
+ * @typedef {{id: string, name: string, language: string, speaks: string, muted: boolean, kind?: 'voice'}} Participant
+ *   `kind`: no person, but the voice that somebody invited
  *
  * @typedef {'original' | 'translation'} Variant
  * @typedef {{mid: string, participant_id: string, variant: Variant, language: string | null}} Slot
@@ -66,11 +67,14 @@ export const SERVER_TYPES = /** @type {const} */ ([
  *
  * @typedef {{code: string, message: string, fatal: boolean, retry_after_s?: number | null}} Problem
  *
+ * @typedef {{name: string, notice: string}} Voice  that may be invited into a room
+ *
  * @typedef {{position: number, eta_s: number}} Place  in the line for a conversation
  * @typedef {Engine & {url?: string, voice: string, seats: number, seats_taken: number, waiting: number}} Dialogue
  *
  * @typedef {{session_id: string, resume: string, participant: Participant, room: Card,
- *   participants: Participant[], slots: Slot[], sdp: string | null, state: EngineState, engine: {name: string, notice: string}}} Joined
+ *   participants: Participant[], slots: Slot[], sdp: string | null, state: EngineState, engine: {name: string, notice: string},
+ *   voice?: Voice}} Joined
  *
  * @typedef {{type: string, seq: number} & Record<string, any>} ServerMessage
  */

@@ -9,6 +9,7 @@ const METER_EVERY_MS = 80;
 export class MicPicker extends HTMLElement {
   #microphone;
   #wanted;
+  #without;
   #id = freshId('mic');
   #select = h('select', {
     id: this.#id,
@@ -33,11 +34,13 @@ export class MicPicker extends HTMLElement {
   );
   #timer = 0;
 
-  /** @param {Microphone} microphone @param {string} wanted device id, `none`, or empty */
-  constructor(microphone, wanted) {
+  /** @param {Microphone} microphone @param {string} wanted device id, `none`, or empty
+   * @param {string} without what it is to have none */
+  constructor(microphone, wanted, without) {
     super();
     this.#microphone = microphone;
     this.#wanted = wanted;
+    this.#without = without;
     this.append(h('label', { for: this.#id }, 'Microphone'), this.#select, this.#meter, this.#status, this.#retry);
   }
 
@@ -83,7 +86,7 @@ export class MicPicker extends HTMLElement {
   }
 
   async #listenOnly() {
-    this.#off('You will hear everybody and can type. Nobody hears you.');
+    this.#off(this.#without);
     await this.#list();
   }
 

@@ -52,7 +52,8 @@ export class ParticipantTile extends HTMLElement {
     setText(this.#name, self ? `${person.name} (you)` : person.name);
     const speaks = this.#languages.english(person.speaks);
     const hears = this.#languages.english(person.language);
-    setText(this.#tongue, speaks === hears ? speaks : `speaks ${speaks}, hears ${hears}`);
+    const tongue = speaks === hears ? speaks : `speaks ${speaks}, hears ${hears}`;
+    setText(this.#tongue, person.kind === 'voice' ? `A program that talks · ${tongue}` : tongue);
     setText(this.#activity, interpreting ? 'interpreter speaks' : awaited ? 'being translated…' : '');
     this.#muted.hidden = !person.muted;
     this.classList.toggle('is-speaking', speaking);

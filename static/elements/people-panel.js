@@ -34,8 +34,9 @@ export class PeoplePanel extends HTMLElement {
   }
 
   #show() {
-    const { roster, participant, options } = this.#call;
-    setText(this.#heading, plural(roster.people.size, 'person here', 'people here'));
+    const { roster, participant, options, guest } = this.#call;
+    const people = plural(roster.people.size - (guest ? 1 : 0), 'person here', 'people here');
+    setText(this.#heading, guest ? `${people}, and ${guest.name}` : people);
     for (const [id, tile] of this.#tiles) {
       if (roster.people.has(id)) continue;
       tile.remove();

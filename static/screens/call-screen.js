@@ -8,6 +8,7 @@ import { LagBadge } from '../elements/lag-badge.js';
 import { PeoplePanel } from '../elements/people-panel.js';
 import { ShareLink } from '../elements/share-link.js';
 import { TranscriptMenu } from '../elements/transcript-menu.js';
+import { VoiceInvitation } from '../elements/voice-invitation.js';
 import { announce } from '../ui/announce.js';
 import { h } from '../ui/dom.js';
 import { describe } from '../ui/problems.js';
@@ -50,6 +51,7 @@ export class CallScreen extends HTMLElement {
           'section',
           { class: 'view', 'data-view': 'people', 'aria-label': 'People' },
           new PeoplePanel(call, languages),
+          new VoiceInvitation(call),
           new ShareLink(shareUrl(), room.name),
         ),
         h(

@@ -55,7 +55,11 @@ export class PrejoinScreen extends HTMLElement {
       value: this.#preferences.speaks,
       hear: () => this.#hear.value,
     });
-    this.#mic = new MicPicker(microphone, this.#preferences.mic);
+    this.#mic = new MicPicker(
+      microphone,
+      this.#preferences.mic,
+      'You will hear everybody and can type. Nobody hears you.',
+    );
     this.#hear.addEventListener('change', () => {
       this.#speaks.setExtra(sameAs(languages, this.#hear.value));
       savePreferences({ language: this.#hear.value });

@@ -22,7 +22,11 @@ export class TalkDoor extends HTMLElement {
     super();
     this.setAttribute('role', 'main');
     this.#microphone = microphone;
-    this.#mic = new MicPicker(microphone, loadPreferences().mic);
+    this.#mic = new MicPicker(
+      microphone,
+      loadPreferences().mic,
+      'You will hear the voice, and it will not hear you. You can turn a microphone on later.',
+    );
     this.dialogue = dialogue;
     const form = h('form', { class: 'card' }, this.#mic, this.#seats, this.#begin);
     form.addEventListener('submit', (event) => {

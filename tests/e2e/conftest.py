@@ -56,6 +56,14 @@ async def silent(playwright: Playwright, microphones: Path) -> AsyncIterator[Bro
         yield browser
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def asking(playwright: Playwright, microphones: Path) -> AsyncIterator[Browser]:
+    """A Chromium whose microphone asks for the time, again and again, with enough room for an answer."""
+    path = write_microphone(microphones / "asking.wav", ["What time is it?"], lead=12.0, pause=6.0)
+    async with chromium(playwright, path) as browser:
+        yield browser
+
+
 @pytest_asyncio.fixture(loop_scope="module")
 async def start() -> AsyncIterator[Start]:
     """Starts servers that need no recogniser. Ask for it before `meet`, so that people leave before their server."""

@@ -55,11 +55,11 @@ class Site:
             return self.url + str((await answer.json())["url"])
 
     async def ready(self) -> None:
-        """Wait until the engine is there."""
+        """Wait until the engine is there, and the voice to talk with, if there is one."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 async with self.http.get(f"{self.url}/readyz") as answer:
-                    if answer.status == 200:
+                    if answer.status == 200 and "doing" not in (await answer.json()).get("dialogue", {}):
                         return
 
     async def ended(self) -> int:

@@ -1,27 +1,16 @@
 """Talking with a voice on /talk, in Chromium: the embedded partner, and a tiny random Moshi with two who talk."""
 
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, Playwright
+from playwright.async_api import Browser
 
 from tests.e2e.conftest import Meet, Start
-from tests.e2e.people import Person, chromium, write_microphone
+from tests.e2e.people import Person
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 VOICE = "original en"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def asking(playwright: Playwright, microphones: Path) -> AsyncIterator[Browser]:
-    """A Chromium whose microphone asks for the time, again and again, with enough room for an answer."""
-    path = write_microphone(microphones / "asking.wav", ["What time is it?"], lead=12.0, pause=6.0)
-    async with chromium(playwright, path) as browser:
-        yield browser
 
 
 async def begin(person: Person, url: str) -> None:

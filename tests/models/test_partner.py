@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from models.base import Dialogue, Pcm
+from models.base import Dialogue, EngineError, Pcm
 from models.partner import Partner
 from models.resample import resample
 from models.small_talk import BUSY, GREETING
@@ -28,9 +28,6 @@ def partner() -> Iterator[Partner]:
     made: Dialogue = Partner(seats=2, recognizers=2, clock=lambda: datetime(2026, 3, 2, 14, 5))
     assert isinstance(made, Partner)
     made.load(lambda progress, doing: None)
-    made.reset([0])
-    assert made._starting is not None
-    made._starting.result()  # recognisers start with the first person; here nobody minds waiting
     yield made
     made.close()
     made.close()
@@ -59,6 +56,7 @@ def run(partner: Partner, seat: int, said: list[Pcm]) -> tuple[str, str, list[fl
 
 
 def test_it_greets_says_what_it_is_and_answers(partner: Partner) -> None:
+    """The first who comes, as soon as it has loaded."""
     partner.reset([0])
     text, heard, loud = run(partner, 0, [])
     assert (text, heard) == (GREETING, "") and max(loud) > 0.1
@@ -106,10 +104,9 @@ def test_one_seat_knows_nothing_of_another(partner: Partner) -> None:
 def test_who_is_not_heard_is_told_why() -> None:
     one = Partner(seats=1, recognizers=1)
     one.load(lambda progress, doing: None)
-    one._pool.load = lambda: None  # type: ignore[method-assign]  # they start, and none is ever free
+    other = one.hear("somebody else")
+    assert other is not None and one.hear("a third") is None
     one.reset([0])
-    assert one._starting is not None
-    one._starting.result()
     try:
         run(one, 0, [])  # the greeting
         text, heard, _ = run(one, 0, frames("What time is it?"))
@@ -123,3 +120,14 @@ def test_wrong_frames_are_refused(partner: Partner) -> None:
         partner.reset([7])
     with pytest.raises(ValueError, match="finite"):
         partner.step({0: np.full(FRAME, np.nan, np.float32)})
+
+
+def test_without_a_recogniser_it_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so then, and not to each who talks with it."""
+    monkeypatch.setattr("models.recognizer_process.PROGRAM", "/nowhere/worker.py")
+    deaf = Partner(recognizers=1)
+    try:
+        with pytest.raises(EngineError, match="recogniser did not start"):
+            deaf.load(lambda progress, doing: None)
+    finally:
+        deaf.close()

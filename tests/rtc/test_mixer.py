@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rtc.mixer import DUCKED, FRAME_SAMPLES, Mixer, MixInput
+from rtc.mixer import DUCKED, FRAME_SAMPLES, Mixer, MixInput, Sum
 from rtc.opus import FRAME, Decoder, Encoder
 from rtc.playout import PTIME, VOICE_RATE
 from rtc.rtp import Packet
@@ -105,6 +105,29 @@ def test_after_the_translation_the_original_comes_back() -> None:
             translation.send(short[number], listener.now)
         listener.tick()
     assert loudness(listener.hear()[-VOICE_RATE // 2 :], 400) == pytest.approx(6000, rel=0.2)
+
+
+def test_an_ear_for_one_language_hears_no_other() -> None:
+    """At the rate that its model wants, and until it has been quiet for a while."""
+    mix = Sum("ear", 2, lambda: None, 16_000, "en")
+    for voice, language in zip(mix.inputs.values(), ("en", "es"), strict=True):
+        voice.carry(StreamKey(language, "original", language))
+    heard, now = [], 500.0
+    for frames in zip(tone(400, 60), tone(900, 60), strict=True):
+        for voice, frame in zip(mix.inputs.values(), frames, strict=True):
+            voice.send(frame, now)
+        pcm = mix.take(now)
+        heard += [] if pcm is None else [pcm]
+        now += PTIME
+    assert {len(pcm) for pcm in heard} == {320}
+    resampled = np.concatenate(heard).astype(float)
+    time = np.arange(len(resampled)) / 16_000
+    english, spanish = (abs(np.mean(resampled * np.exp(-2j * np.pi * hertz * time))) for hertz in (400, 900))
+    assert english > 2000 and spanish < 20
+    assert not mix.asleep
+    while not mix.asleep:
+        mix.take(now)
+        now += PTIME
 
 
 def test_loud_voices_are_clipped_not_wrapped() -> None:

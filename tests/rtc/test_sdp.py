@@ -229,3 +229,41 @@ def test_any_text_is_sorted_or_refused(text: str) -> None:
 def test_mdns_candidates_are_known(candidate: str, hidden: bool) -> None:
     """By the address, not by anything else in the line."""
     assert is_mdns(candidate) is hidden
+
+
+def channel(mid: str) -> list[str]:
+    return [*data(mid), *SECURITY]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_data_channel_is_taken_where_one_is_wanted(first: bool) -> None:
+    """Wherever it stands, on the voice's transport, in the order of the offer; a second one is rejected."""
+    sections = [channel("d"), audio("a", "sendrecv")] if first else [audio("a", "sendrecv"), channel("d")]
+    admission = admit(offer(*sections, channel("e")), 1, with_channel=True)
+    assert (admission.channel, admission.microphone) == ("d", "a")
+    assert re.findall(r"^a=mid:(.)", admission.offer, re.MULTILINE) == (["d", "a"] if first else ["a", "d"])
+    assert f"a=group:BUNDLE {'d a' if first else 'a d'}\r\n" in admission.offer
+    assert [index for index, _ in admission.rejected] == [2]
+    answer = complete(admission.offer, admission)
+    assert answer.count("m=application 9 ") == 1 and answer.count("m=application 0 ") == 1
+
+
+def test_a_data_channel_is_rejected_where_none_is_wanted_or_it_stands_alone() -> None:
+    """On a transport of its own, with port 0, of another protocol; without audio beside it there is no call."""
+    text = offer(audio("a", "sendrecv"), channel("d"))
+    assert admit(text, 1).channel is None
+    assert admit(offer(audio("a", "sendrecv"), channel("d"), bundle="a"), 1, with_channel=True).channel is None
+    for old, new in (
+        ("m=application 9", "m=application 0"),
+        ("webrtc-datachannel", "5000"),
+        ("DTLS/SCTP", "RTP"),
+        ("sctp-port:5000", "sctp-port:0"),
+        ("sctp-port:5000", "sctp-port:65536"),
+        ("sctp-port:5000", "sctp-port:five"),
+    ):
+        assert admit(text.replace(old, new), 1, with_channel=True).channel is None
+    assert "a=sctp-port:5000" in admit(text.replace("a=sctp-port:5000\r\n", ""), 1, with_channel=True).offer
+    with pytest.raises(BadOffer, match="no audio"):
+        admit(offer(channel("d")), 1, with_channel=True)
+    with pytest.raises(BadOffer, match="fingerprint"):
+        admit(offer(audio("a", "sendrecv"), data("d")), 1, with_channel=True)

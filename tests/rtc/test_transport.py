@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from aioice.ice import StunProtocol
-from aiortc import RTCDtlsTransport, RTCIceTransport, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender
+from aiortc import RTCDtlsTransport, RTCIceTransport, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender, RTCSctpTransport
 from aiortc.rtcdtlstransport import SRTP_PROFILES
 from aiortc.rtp import RtcpRrPacket, RtcpSdesPacket, RtcpSrPacket
 from pylibsrtp import Policy, Session
@@ -55,6 +55,7 @@ def steps(values: list[int], bits: int) -> list[int]:
     [
         (RTCRtpReceiver, "receive", ["self", "parameters"]),
         (RTCRtpSender, "send", ["self", "parameters"]),
+        (RTCSctpTransport, "_handle_data", ["self", "data"]),
         (StunProtocol, "datagram_received", ["self", "data", "addr"]),
     ],
 )
@@ -77,6 +78,8 @@ async def test_private_attributes_are_still_there() -> None:
     assert isinstance(transport.transport, RTCIceTransport)
     connection: Any = transport.transport._connection
     assert connection._nominated == {} and connection._protocols == []
+    peer.createDataChannel("events")
+    assert peer.sctp is not None and peer.sctp._advertised_rwnd > 0
     await peer.setLocalDescription(await peer.createOffer())
     assert connection._protocols and all(isinstance(one, StunProtocol) for one in connection._protocols)
     await peer.close()

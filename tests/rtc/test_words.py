@@ -1,7 +1,7 @@
 """Pieces of words become sentences. Pure."""
 
 from rtc.events import TranscriptFinal, TranscriptInterim
-from rtc.words import MAX_LENGTH, PAUSE_MS, Words, whole
+from rtc.words import BREATH_MS, MAX_LENGTH, PAUSE_MS, Words, whole
 
 
 def finals(told: list[TranscriptInterim | TranscriptFinal]) -> list[str]:
@@ -32,6 +32,16 @@ def test_a_pause_ends_the_sentence_and_the_turn() -> None:
     again = say(words, [" yes"], 5000)
     assert again[0].utterance_id != first[0].utterance_id
     assert [event.text for event in words.flush()] == ["yes"] and not words.flush()
+
+
+def test_a_sentence_that_has_its_mark_waits_for_a_breath_only() -> None:
+    """What comes after it is of the same turn."""
+    words = Words("assistant")
+    first = say(words, [" Well."])
+    assert not finals(say(words, [""] * (BREATH_MS // 80 - 1), 80))
+    assert finals(words.add("", BREATH_MS)) == ["Well."]
+    again = words.add(" Yes", BREATH_MS + 80)
+    assert again[0].utterance_id == first[0].utterance_id and again[0].segment_id != first[0].segment_id
 
 
 def test_a_voice_without_full_stops_is_cut_between_words() -> None:

@@ -41,6 +41,7 @@ async def test_preflight(server: Server) -> None:
     headers = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
     answer = await server.get("/v1/rooms", "OPTIONS", headers=headers)
     assert answer.status == 204 and "POST" in answer.headers["Access-Control-Allow-Methods"]
+    assert "Authorization" in answer.headers["Access-Control-Allow-Headers"]
     assert (await server.get("/v1/rooms")).json() == []
 
 

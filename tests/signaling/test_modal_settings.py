@@ -20,7 +20,7 @@ def test_each_setting_is_a_variable() -> None:
 
 def test_secrets_do_not_travel_with_the_settings() -> None:
     """They would be in the image for whoever can see it."""
-    secret = ("SESSION_SECRET", "TURN_SECRET", "CLOUDFLARE_TURN_TOKEN", "TWILIO_AUTH_TOKEN")
+    secret = ("SESSION_SECRET", "TURN_SECRET", "CLOUDFLARE_TURN_TOKEN", "TWILIO_AUTH_TOKEN", "API_KEY")
     environment = {"DRAGOMAN_MAX_ROOMS": "9", "HOME": "/", **{f"DRAGOMAN_{name}": "x" for name in secret}}
     travelling = carried(environment)
     assert travelling["DRAGOMAN_MAX_ROOMS"] == "9" and travelling["DRAGOMAN_TRANSLATOR"] == "seamless"

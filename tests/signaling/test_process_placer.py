@@ -34,13 +34,14 @@ async def placer(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     assert not list(placer)
 
 
+@pytest.mark.parametrize("command", ["false", "/nowhere/python"])
 async def test_a_worker_that_does_not_come_up_is_tried_again(
-    monkeypatch: pytest.MonkeyPatch, placer: ProcessPlacer
+    monkeypatch: pytest.MonkeyPatch, placer: ProcessPlacer, command: str
 ) -> None:
     """Who asks for a room meanwhile is told so, in time, and may ask again; once a worker works the room is there."""
     monkeypatch.setattr(process_placer, "PATIENCE", 0.3)
     python = sys.executable
-    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    monkeypatch.setattr(sys, "executable", shutil.which(command) or command)
     card = await placer.create(None, "simultaneous")
     with pytest.raises(NoPlace):
         await placer.place(card.id)

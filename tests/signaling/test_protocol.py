@@ -47,7 +47,8 @@ def parse(**fields: Any) -> Any:
         (JOIN | {"mix": "original", "extra": 1}, Join("Ana", "es", "auto", "v=0", "original", None, None)),
         ({"type": "session.join", "resume": "r", "last_seq": 4}, Join("", "", "", None, "both", "r", 4)),
         ({"type": "session.update", "mix": "translated"}, Update(None, None, None, "translated")),
-        ({"type": "room.update", "mode": "consecutive"}, RoomUpdate("consecutive")),
+        ({"type": "room.update", "mode": "consecutive"}, RoomUpdate("consecutive", None)),
+        ({"type": "room.update", "voice": True}, RoomUpdate(None, True)),
         ({"type": "ice.candidate"}, Candidate("", None, None)),
         ({"type": "ice.candidate", "candidate": "c", "sdp_mline_index": 0}, Candidate("c", None, 0)),
         ({"type": "track.mute"}, Mute(True)),
@@ -78,6 +79,7 @@ def test_messages_are_read(fields: dict[str, Any], message: object) -> None:
         ({"type": "room.update"}, "bad_message"),
         ({"type": "room.update", "mode": "fast"}, "bad_message"),
         ({"type": "room.update", "mode": ["consecutive"]}, "bad_message"),
+        ({"type": "room.update", "voice": "moshi"}, "bad_message"),
         ({"type": "chat.send", "text": "x" * 21}, "too_large"),
         ({"type": "session.updates"}, "unknown_type"),
     ],
@@ -96,7 +98,7 @@ JSON = st.recursive(
 FIELDS = st.fixed_dictionaries(
     {"type": st.sampled_from(["session.join", "session.update", "room.update", "ice.candidate", "chat.send", "ping"])},
     optional=dict.fromkeys(
-        ("name", "language", "speaks", "sdp", "resume", "last_seq", "mix", "mode", "text", "candidate"), JSON
+        ("name", "language", "speaks", "sdp", "resume", "last_seq", "mix", "mode", "voice", "text", "candidate"), JSON
     ),
 )
 
@@ -168,6 +170,8 @@ def test_the_page_speaks_the_same_protocol() -> None:
         return set(re.findall(r"'([a-z.]+)'", found[1]))
 
     assert listed("CLIENT_TYPES") == set(PARSER._readers)
-    sources = "".join(path.read_text() for path in Path(protocol.__file__).parent.glob("*.py"))
+    files = Path(protocol.__file__).parent.glob("*.py")
+    others = ("realtime", "worker")  # speak other protocols
+    sources = "".join(path.read_text() for path in files if not path.name.startswith(others))
     sent = set(re.findall(r'"type": "([a-z]+(?:\.[a-z]+)?)"', sources)) | set(protocol._TYPES.values())
     assert listed("SERVER_TYPES") == sent
