@@ -37,6 +37,7 @@ HELP: dict[str, str] = {
     "voice": "voice of the dialogue: moshiko or moshika, or partner of the embedded one",
     "max_call": "seconds after which a conversation is ended, 0 for never",
     "max_waiting": "people in line for a conversation",
+    "public_url": "address at which people find the pages, if it is another server's",
     "api_key": "key that OpenAI's Realtime API asks for here; none: it is open to all",
     "allow_origins": "web origin that may use the API besides our own; repeat for several, * for any",
     "media_ports": "UDP ports for media, e.g. 40000-40015; 64 people share one",

@@ -85,7 +85,8 @@ class Api:
 
     async def room(self, request: web.Request) -> web.Response:
         room = self._room(request)
-        return web.json_response({**dump_card(RoomCard.of(room, _now())), "participants": present(room)})
+        card = dump_card(RoomCard.of(room, _now()), self._house.settings.public_url)
+        return web.json_response({**card, "participants": present(room)})
 
     async def transcript(self, request: web.Request) -> web.Response:
         limit(self._limiter, request)
@@ -192,6 +193,7 @@ class Api:
         return web.json_response(
             {
                 "name": dialogue.name,
+                "url": f"{self._house.settings.public_url}/talk",
                 "notice": dialogue.notice,
                 "voice": parlour.engine.voice,
                 **state,

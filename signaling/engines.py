@@ -1,15 +1,17 @@
 """The composition root: the one file that names engines."""
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from models import weights
 from models.base import EngineError, SpeechDetector, Translator
 from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
 from rtc.streaming_translation import StreamingTranslator
+from signaling.remote_translator import Calls, RemoteTranslator
 from signaling.settings import Settings
 
 
@@ -139,6 +141,11 @@ def build_engine(settings: Settings) -> Engine:
         known = ", ".join(sorted(TRANSLATORS))
         raise ValueError(f"There is no translator {settings.translator!r}; there are: {known}.") from None
     return Engine(make(settings), _new_detector)
+
+
+def remote_engine(calls: Calls, known: Mapping[str, Any] | None) -> Engine:
+    """An engine whose translator is in other containers. `known`: what it said of itself the last time."""
+    return Engine(RemoteTranslator(calls, known), _new_detector)
 
 
 def build_dialogue(settings: Settings) -> DialogueThread | None:

@@ -19,8 +19,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 log = logging.getLogger(__name__)
 
 CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; connect-src 'self' ws: wss:; media-src 'self' blob:; img-src 'self' data:; style-src 'self'; "
-    "script-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'self'"
+    "default-src 'self'; connect-src 'self' ws: wss: {elsewhere}; media-src 'self' blob:; img-src 'self' data:; "
+    "style-src 'self'; script-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'self'"
 )
 
 HEARTBEAT = 10.0
@@ -98,8 +98,10 @@ def _retry_after(problem: Problem) -> dict[str, str]:
     return {} if problem.retry_after is None else {"Retry-After": str(max(1, round(problem.retry_after)))}
 
 
-def middleware(allow_origins: tuple[str, ...]) -> Middleware:
-    """Problems for every failure, CORS for allowed origins, refusal of WebSockets from others."""
+def middleware(allow_origins: tuple[str, ...], elsewhere: str = "") -> Middleware:
+    """Problems for every failure, CORS for allowed origins, refusal of WebSockets from others. `elsewhere`: another
+    origin that our pages may ask."""
+    policy = CONTENT_SECURITY_POLICY.format(elsewhere=elsewhere)
 
     def allowed(request: web.Request) -> str | None:
         """The Origin to allow, None if there is none or it is a stranger's."""
@@ -143,7 +145,7 @@ def middleware(allow_origins: tuple[str, ...]) -> Middleware:
                 response.headers["Access-Control-Allow-Origin"] = origin
                 response.headers["Access-Control-Expose-Headers"] = "Location, Retry-After"
             response.headers["Vary"] = "Origin"
-            response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+            response.headers["Content-Security-Policy"] = policy
             response.headers["X-Content-Type-Options"] = "nosniff"
             response.headers["Referrer-Policy"] = "no-referrer"
         return response

@@ -59,10 +59,7 @@ class Lobby:
         self.expire(now)
         if len(self._rooms) >= self._max_rooms and not self._make_way():
             raise TooManyRooms(min([self._ttl, *(self._remaining(room, now) for room in self)]))
-        base = _slug(name) if name else ""
-        room_id = base or _friendly()
-        while room_id in self._rooms:
-            room_id = f"{base}-{secrets.randbelow(9000) + 1000}" if base else _friendly()
+        room_id = next(room_id for room_id in room_ids(name) if room_id not in self._rooms)
         return self.open(room_id, name or room_id, mode, now)
 
     def open(self, room_id: str, name: str, mode: Mode, now: float, generation: int = 1) -> Room:
@@ -102,6 +99,14 @@ class Lobby:
             return False
         del self._rooms[min(unused, key=lambda room: room.empty_since or 0.0).id]
         return True
+
+
+def room_ids(name: str | None) -> Iterator[str]:
+    """What a room may be called in addresses, the best first; without end, for some are taken."""
+    if base := _slug(name) if name else "":
+        yield base
+    while True:
+        yield f"{base}-{secrets.randbelow(9000) + 1000}" if base else _friendly()
 
 
 def _slug(name: str) -> str:

@@ -76,13 +76,13 @@ class LobbyApi:
         return web.json_response({"status": "ok"})
 
 
-def dump_card(card: RoomCard) -> dict[str, Any]:
-    """A room as `/v1/rooms` shows it."""
+def dump_card(card: RoomCard, public_url: str = "") -> dict[str, Any]:
+    """A room as `/v1/rooms` shows it. `public_url`: of the server that has its page, if it is another one."""
     return {
         "id": card.id,
         "name": card.name,
         "mode": card.mode,
-        "url": f"/room/{card.id}",
+        "url": f"{public_url}/room/{card.id}",
         "participants": card.participant_count,
         "participant_count": card.participant_count,
         "capacity": card.capacity,

@@ -34,7 +34,9 @@ def create_app(
 ) -> web.Application:
     """An application that holds one house. It serves at once, while the engines still warm up. `records`: where the
     rooms are written down, if they are to outlive the process. `stats`: where to count, if somebody else does too."""
-    app = web.Application(middlewares=[middleware(settings.allow_origins)], client_max_size=MAX_BODY)
+    app = web.Application(
+        middlewares=[middleware(settings.allow_origins, settings.public_url)], client_max_size=MAX_BODY
+    )
     house = app[HOUSE] = House(engine, settings, dialogue, streaming, records, stats)
     limiter = Limiter(settings.http_rate, HTTP_BURST)
     placer = LocalPlacer(house.lobby, lambda: asyncio.get_running_loop().time())

@@ -40,7 +40,9 @@ class Settings:
     max_waiting: int = 32
     """People in line for a conversation."""
 
-    api_key: str = ""
+    public_url: str = ""
+    """Of the pages, without a slash at the end, where another server has them: what people share; empty: here."""
+    api_key: str = field(default="", repr=False)
     """Who makes calls by OpenAI's Realtime API, or secrets for those who do, must show it; empty: anybody may."""
     allow_origins: tuple[str, ...] = ()
     """Web origins, besides our own, that may use the API and the WebSocket; `*` is any."""

@@ -2,11 +2,13 @@
 
 /** A refusal by the server, as `application/problem+json` tells it; status 0: no answer at all. */
 export class ApiError extends Error {
-  /** @param {number} status @param {string} message @param {number | null} retryAfterS */
-  constructor(status, message, retryAfterS = null) {
+  /** @param {number} status @param {string} message @param {number | null} retryAfterS
+   * @param {Record<string, unknown>} more what else the refusal says */
+  constructor(status, message, retryAfterS = null, more = {}) {
     super(message);
     this.status = status;
     this.retryAfterS = retryAfterS;
+    this.more = more;
   }
 }
 
@@ -25,7 +27,47 @@ async function request(path, init) {
     response.status,
     message,
     problem.retry_after_s ?? (Number(response.headers.get('Retry-After')) || null),
+    problem,
   );
+}
+
+/** Origin of the lobby; empty while it is this server, as far as we know. */
+let home = '';
+
+/** A room tells at which address it is found by others. @template {{url?: string}} T @param {T} told @returns {T} */
+function learnHome(told) {
+  const { origin } = new URL(told.url ?? '', location.href);
+  home = origin === location.origin ? '' : origin;
+  return told;
+}
+
+/** @param {string} path of a page @returns {string} where everybody finds it */
+export const pageUrl = (path) => home + path;
+
+/** Whether the lobby is another server than that of this page: then the way to another place begins there. */
+export const isElsewhere = () => home !== '';
+
+/** The address of this page for others. */
+export const shareUrl = () => new URL(pageUrl(location.pathname), location.href).href;
+
+/** @param {string} path of a page @param {string} ticket of an earlier answer, for a place in a line
+ * @returns {Promise<string>} the page's address at the server that has a place for it @throws {ApiError} */
+export async function askForPlace(path, ticket = '') {
+  const place = `${home}/v1${path === '/talk' ? '/conversation' : path.replace('/room/', '/rooms/')}/placement`;
+  const response = await request(place, { method: 'POST', body: ticket && JSON.stringify({ ticket }) });
+  const { url, token } = await response.json();
+  return `${url}${path}?${new URLSearchParams({ modal_session_token: token })}`;
+}
+
+/** Whether the room, or the voice, is still there; where it has moved from the server that this page came from, so do
+ * our requests from now on. @param {() => Promise<unknown>} ask @returns {Promise<boolean>} */
+export async function isThere(ask) {
+  try {
+    await (home ? askForPlace(location.pathname).then((page) => fetch(page)) : ask());
+    return true;
+  } catch (error) {
+    return !(error instanceof ApiError) || error.status !== 404;
+  }
 }
 
 /** @param {string} path @returns {Promise<any>} */
@@ -37,7 +79,7 @@ async function getJson(path) {
 export const getEngine = () => getJson('/v1/engine');
 
 /** @returns {Promise<import('./call/protocol.js').Dialogue>} the voice that one can talk with; 404 if there is none */
-export const getConversation = () => getJson('/v1/conversation');
+export const getConversation = () => getJson('/v1/conversation').then(learnHome);
 
 /** @returns {Promise<import('./call/protocol.js').Language[]>} */
 export const getLanguages = () => getJson('/v1/languages');
@@ -46,7 +88,7 @@ export const getLanguages = () => getJson('/v1/languages');
 export const getRooms = () => getJson('/v1/rooms');
 
 /** @param {string} id @returns {Promise<Room>} */
-export const getRoom = (id) => getJson(`/v1/rooms/${encodeURIComponent(id)}`);
+export const getRoom = (id) => getJson(`/v1/rooms/${encodeURIComponent(id)}`).then(learnHome);
 
 /** @returns {Promise<RTCIceServer[]>} empty if the server cannot tell: a direct connection may still work */
 export const getIceServers = () => getJson('/v1/ice-servers').catch(() => []);

@@ -205,6 +205,11 @@ class Client:
         await self.expect("session.state", start=start)
         return self
 
+    def move(self, http: aiohttp.ClientSession, base: str) -> None:
+        """From now on it is another server that is asked."""
+        self._http, self._url = http, base + self._url.removeprefix(self._base)
+        self._base = base
+
     async def come_back(self, name: str, language: str) -> Message:
         """As the page does when its WebSocket is closed because the process is gone: resume, and offer anew when that
         is asked for. The second `session.joined`."""

@@ -25,6 +25,7 @@ HOMES = {
     "torch": "models",
     "transformers": "models",
     "huggingface_hub": "models",
+    "modal": "signaling",
     "moshi": "models",
 }
 """Each third-party library has one home."""
@@ -58,6 +59,12 @@ def test_imports_go_one_way(path: Path) -> None:
             assert top != "models" or imported.startswith("models.base"), where
         if package == "signaling" and top == "models" and path.name != "engines.py":
             assert imported.startswith("models.base"), where
+
+
+def test_modal_is_imported_in_one_file() -> None:
+    """So that all others run, and are tested, without it."""
+    importing = {name(path) for path in SOURCES if any(one.split(".")[0] == "modal" for one in imports(path))}
+    assert importing == {"signaling/modal_app.py"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
@@ -127,6 +134,7 @@ def test_every_source_has_its_test() -> None:
         "signaling/house.py": "tests/test_sessions.py, tests/test_engine_states.py",
         "signaling/lobby_api.py": "tests/signaling/test_http.py, tests/test_bad_input.py",
         "signaling/metrics.py": "tests/signaling/test_http.py",
+        "signaling/modal_app.py": "tests/modal",
         "signaling/parlour.py": "tests/test_conversation.py",
         "signaling/participant.py": "tests/test_sessions.py",
         "signaling/runtime.py": "tests/signaling/test_command_line.py",

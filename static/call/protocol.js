@@ -70,7 +70,7 @@ export const SERVER_TYPES = /** @type {const} */ ([
  * @typedef {{name: string, notice: string}} Voice  that may be invited into a room
  *
  * @typedef {{position: number, eta_s: number}} Place  in the line for a conversation
- * @typedef {Engine & {voice: string, seats: number, seats_taken: number, waiting: number}} Dialogue
+ * @typedef {Engine & {url?: string, voice: string, seats: number, seats_taken: number, waiting: number}} Dialogue
  *
  * @typedef {{session_id: string, resume: string, participant: Participant, room: Card,
  *   participants: Participant[], slots: Slot[], sdp: string | null, state: EngineState, engine: {name: string, notice: string},

@@ -1,4 +1,4 @@
-import { getIceServers } from '../api.js';
+import { getIceServers, isThere } from '../api.js';
 import { CaptionBook } from './captions.js';
 import { Hearing } from './hearing.js';
 import { Link } from './link.js';
@@ -57,11 +57,7 @@ export class Session extends EventTarget {
       introduce,
       track: () => microphone.track,
       iceServers: getIceServers,
-      isGone: () =>
-        look().then(
-          () => false,
-          (error) => error.status === 404,
-        ),
+      isGone: async () => !(await isThere(look)),
       receive: (message) => this.receive(message),
       adopt: (peer) => this.hearing.attach(peer.slots()),
       stateChanged: (state, problem) => this.#stateChanged(state, problem),

@@ -1,3 +1,4 @@
+import { shareUrl } from '../api.js';
 import { CallBar } from '../elements/call-bar.js';
 import { CaptionList } from '../elements/caption-list.js';
 import { ChatPanel } from '../elements/chat-panel.js';
@@ -51,7 +52,7 @@ export class CallScreen extends HTMLElement {
           { class: 'view', 'data-view': 'people', 'aria-label': 'People' },
           new PeoplePanel(call, languages),
           new VoiceInvitation(call),
-          new ShareLink(location.href, room.name),
+          new ShareLink(shareUrl(), room.name),
         ),
         h(
           'section',

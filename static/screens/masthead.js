@@ -1,3 +1,4 @@
+import { pageUrl } from '../api.js';
 import { h } from '../ui/dom.js';
 
 /** The name at the top of a page, and the way to the lobby. */
@@ -7,7 +8,7 @@ export function masthead() {
     { class: 'masthead' },
     h(
       'a',
-      { class: 'wordmark', href: '/' },
+      { class: 'wordmark', href: pageUrl('/') },
       h('img', { src: '/static/logo.svg', alt: '', width: 32, height: 32 }),
       'Dragoman',
     ),

@@ -1,4 +1,4 @@
-import { transcriptUrl } from '../api.js';
+import { pageUrl, transcriptUrl } from '../api.js';
 import { h } from '../ui/dom.js';
 import { describe, isPermanent } from '../ui/problems.js';
 
@@ -14,7 +14,7 @@ function message(testid, ...children) {
   );
 }
 
-const toLobby = () => h('a', { class: 'button', href: '/' }, 'Back to the lobby');
+const toLobby = () => h('a', { class: 'button', href: pageUrl('/') }, 'Back to the lobby');
 
 /** @param {string} text */
 export function waitingScreen(text) {

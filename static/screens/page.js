@@ -1,4 +1,4 @@
-import { ApiError } from '../api.js';
+import { ApiError, isElsewhere, shareUrl } from '../api.js';
 import { problemScreen, waitingScreen } from './message.js';
 
 /** @typedef {import('../call/protocol.js').Problem} Problem */
@@ -53,7 +53,8 @@ export class Page {
 
   /** @param {Problem} problem */
   #fail(problem) {
-    this.show(problemScreen(problem, () => void this.prepare()));
+    const again = () => (isElsewhere() ? location.assign(shareUrl()) : void this.prepare());
+    this.show(problemScreen(problem, again));
   }
 }
 

@@ -1,3 +1,4 @@
+import { shareUrl } from '../api.js';
 import { startAudio, playTestSound } from '../call/audio.js';
 import { EngineNotice } from '../elements/engine-notice.js';
 import { hearPicker, sameAs, speaksPicker } from '../elements/language-picker.js';
@@ -66,7 +67,7 @@ export class PrejoinScreen extends HTMLElement {
     this.#speaks.addEventListener('change', () => savePreferences({ speaks: this.#speaks.value }));
     this.engine = engine;
     this.room = room;
-    this.append(masthead(), this.#about(room), this.#form(), h('aside', {}, new ShareLink(location.href, room.name)));
+    this.append(masthead(), this.#about(room), this.#form(), h('aside', {}, new ShareLink(shareUrl(), room.name)));
   }
 
   /** @param {Engine | null} engine */

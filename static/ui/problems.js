@@ -55,6 +55,8 @@ const PROBLEMS = {
     title: 'No seat is free',
     text: 'All seats are taken, and the line is long.',
   },
+  no_place: { title: 'A server is starting', text: 'The room opens as soon as it is there.' },
+  cloud_failing: { title: 'The servers cannot be reached', text: 'Nothing you did caused this. We go on trying.' },
   no_dialogue: { title: 'There is nobody to talk with', text: 'This server runs without a voice.' },
   time_up: { title: 'The time is up', text: 'The conversation has lasted as long as is allowed here.' },
   no_webrtc: {

@@ -8,6 +8,7 @@ they share them, and two workers can show less of what they are worth.
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import re
 import signal
@@ -245,6 +246,10 @@ def main() -> None:
         record(f"join_workers{workers}_median_ms", median(ms), "ms")
         record(f"join_workers{workers}_p95_ms", percentile(ms, 0.95), "ms")
     record("join_workers2_vs_1", medians[1] / medians[0], "ratio")
+    if importlib.util.find_spec("modal") is None:
+        print("modal is not installed, so its containers are left out: pip install 'dragoman[modal]'")
+    else:
+        importlib.import_module("tests.bench.placement_modal").main()
     one, two = served(1), served(2)
     if one and two:
         record("workers2_vs_1", two / one, "ratio")
