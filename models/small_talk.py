@@ -83,7 +83,8 @@ class SmallTalk:
             return match[1][0].upper() + match[1][1:]
         if re.search(r"\b(?:say (?:that|it) again|repeat that|pardon)\b", words):
             return self._said
-        if re.search(r"\btime\b", words) and re.search(r"\b(?:what|tell|know)\b", words):
+        # "time is it" will do: the first word of a question is what a recogniser loses most easily
+        if re.search(r"\btime\b", words) and re.search(r"\b(?:what|tell|know|is it)\b", words):
             return f"My clock says {self._clock():%H:%M}."
         if re.search(r"\b(?:what day|the date|today)\b", words):
             now = self._clock()

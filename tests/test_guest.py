@@ -343,7 +343,8 @@ class TestPartner:
             await bob.expect("transcript.final", lambda m: "not a person" in m["text"])
             await bob.expect("speech.stopped", lambda m: m["participant_id"] == voice["id"])
             clock = "My clock says 14:05."
-            question = np.concatenate([flite("What time is it?", rate=RATE), np.zeros(5 * RATE, np.float32)])
+            words = flite("Do you know what time it is now?", rate=RATE)
+            question = np.concatenate([words, np.zeros(5 * RATE, np.float32)])
             for _ in range(5):  # on a busy machine a word may get lost
                 bob.microphone.say(question)
                 await bob.microphone.finished.wait()

@@ -59,7 +59,7 @@ async def silent(playwright: Playwright, microphones: Path) -> AsyncIterator[Bro
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def asking(playwright: Playwright, microphones: Path) -> AsyncIterator[Browser]:
     """A Chromium whose microphone asks for the time, again and again, with enough room for an answer."""
-    path = write_microphone(microphones / "asking.wav", ["What time is it?"], lead=12.0, pause=6.0)
+    path = write_microphone(microphones / "asking.wav", ["Do you know what time it is now?"], lead=12.0, pause=6.0)
     async with chromium(playwright, path) as browser:
         yield browser
 

@@ -15,6 +15,7 @@ def talk() -> SmallTalk:
     ("heard", "answer"),
     [
         ("What time is it?", "My clock says 14:05."),
+        ("But time is it?", "My clock says 14:05."),
         ("What day is today?", "Today is Monday, 2 March."),
         ("Count to three.", "One, two, three."),
         ("Can you count?", "One, two, three, four, five."),
