@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from rtc.conversation import Stage
 from rtc.stats import LATENESS_BUCKETS, percentile
 from rtc.streaming_translation import StreamingTranslator
 from signaling.house import House
@@ -54,31 +55,28 @@ def stats(house: House) -> dict[str, Any]:
 
 def _dialogue(parlour: Parlour) -> dict[str, Any]:
     """The voice that one can talk with."""
-    engine, stage = parlour.engine, parlour.stage
     return {
-        "name": engine.dialogue.name,
-        "state": engine.state,
-        "seats": engine.dialogue.seats,
-        "seats_taken": parlour.taken,
+        **_staged(parlour.stage, parlour.taken, parlour.stage.counters()),
         "waiting": parlour.waiting,
         "refused": parlour.refused,
-        **stage.counters(),
-        "step_p50_ms": _milliseconds(percentile(stage.step_seconds, 0.5)),
-        "step_p99_ms": _milliseconds(percentile(stage.step_seconds, 0.99)),
-        "counters": dict(engine.dialogue.counters()),
         "media": [talker.media_stats() for talker in parlour],
     }
 
 
 def _streaming(translator: StreamingTranslator) -> dict[str, Any]:
     """The interpreter of those who are translated while they speak."""
-    engine, stage = translator.engine, translator.stage
+    return _staged(translator.stage, translator.stage.taken, translator.counters())
+
+
+def _staged(stage: Stage, taken: int, counters: Mapping[str, float]) -> dict[str, Any]:
+    """A duplex model, and what was conducted."""
+    engine = stage.engine
     return {
         "name": engine.dialogue.name,
         "state": engine.state,
         "seats": engine.dialogue.seats,
-        "seats_taken": stage.taken,
-        **translator.counters(),
+        "seats_taken": taken,
+        **counters,
         "step_p50_ms": _milliseconds(percentile(stage.step_seconds, 0.5)),
         "step_p99_ms": _milliseconds(percentile(stage.step_seconds, 0.99)),
         "counters": dict(engine.dialogue.counters()),
