@@ -1,4 +1,4 @@
-"""What an engine is, as its callers see it: types and Protocols, nothing that runs.
+"""What an engine is, as its callers see it: types and Protocols; nothing that runs but the buffer of a segment.
 
 An engine is a synchronous object, numbers in and numbers out. It knows nothing of event loops: its callers run it in
 threads of their own (`rtc/engine_thread.py`). A method that may block says so; the others return at once.
@@ -93,6 +93,30 @@ class Rendering:
 
 Progress = Callable[[float, str], None]
 """How far loading is, in [0, 1], and what is being done, in a few words. Called from the loading thread."""
+
+
+class Clip:
+    """The samples of a segment, for an engine that wants them whole: `push` as they come."""
+
+    def __init__(self) -> None:
+        self._pieces: list[Pcm] = []
+        self.samples = 0
+        """Pushed so far."""
+
+    def push(self, pcm: Pcm) -> None:
+        """Keep the samples: a copy, since the caller may use its buffer again."""
+        self._pieces.append(pcm.astype(np.float32))
+        self.samples += len(pcm)
+
+    def whole(self) -> Pcm:
+        """All that is kept."""
+        if len(self._pieces) > 1:
+            self._pieces = [np.concatenate(self._pieces)]
+        return self._pieces[0] if self._pieces else np.zeros(0, np.float32)
+
+    def clear(self) -> None:
+        """Nobody needs them any more."""
+        self._pieces.clear()
 
 
 class Recognition(Protocol):

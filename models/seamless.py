@@ -15,6 +15,7 @@ import torch
 
 from models.base import (
     SPEECH_RATE,
+    Clip,
     EngineError,
     EngineFailed,
     Language,
@@ -59,8 +60,7 @@ class SeamlessRecognition:
         self._room = room
         self._voices: dict[str, Voice] | None = {} if simultaneous else None
         self._targets: Sequence[str] = ()
-        self._pieces: list[Pcm] = []
-        self._samples = 0
+        self._clip = Clip()
         self._looked_at = 0
         self._interim: Work | None = None
         self._final: Work | None = None
@@ -68,8 +68,7 @@ class SeamlessRecognition:
     def push(self, pcm: Pcm) -> None:
         """Keep the samples. Never blocks."""
         if self._final is None:
-            self._pieces.append(pcm.astype(np.float32))  # a copy: the caller may use its buffer again
-            self._samples += len(pcm)
+            self._clip.push(pcm)
 
     def want(self, targets: Sequence[str]) -> None:
         """The languages in which somebody listens now."""
@@ -78,12 +77,16 @@ class SeamlessRecognition:
     def interim(self) -> Iterator[Rendering] | None:
         """Translate all so far, if enough is new and the last time is over."""
         due = self._looked_at + NEXT_PASS * SPEECH_RATE if self._looked_at else FIRST_PASS * SPEECH_RATE
-        if self._final is not None or self._samples < due or (self._interim is not None and not self._interim.done):
+        if (
+            self._final is not None
+            or self._clip.samples < due
+            or (self._interim is not None and not self._interim.done)
+        ):
             return None
-        clip = self._clip()
+        clip = self._clip.whole()
         if not is_speech(clip):
             return None
-        self._looked_at = self._samples
+        self._looked_at = self._clip.samples
         self._interim = self._work(clip, final=False)
         self._worker.submit(self._interim, self._room)
         return self._interim.results()
@@ -92,7 +95,7 @@ class SeamlessRecognition:
         """The last pass, over everything; what was committed stays."""
         if self._interim is not None:
             self._worker.cancel(self._interim)
-        clip = self._clip()
+        clip = self._clip.whole()
         if not np.isfinite(clip).all():
             return _failed("The sound holds values that are no numbers: that was not translated.")
         if not is_speech(clip):
@@ -106,12 +109,7 @@ class SeamlessRecognition:
         for work in (self._interim, self._final):
             if work is not None:
                 self._worker.cancel(work)
-        self._pieces.clear()
-
-    def _clip(self) -> Pcm:
-        if len(self._pieces) > 1:
-            self._pieces = [np.concatenate(self._pieces)]
-        return self._pieces[0] if self._pieces else np.zeros(0, np.float32)
+        self._clip.clear()
 
     def _work(self, clip: Pcm, final: bool) -> Work:
         speech = final or self._voices is not None

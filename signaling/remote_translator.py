@@ -19,6 +19,7 @@ import numpy as np
 
 from models.base import (
     SPEECH_RATE,
+    Clip,
     EngineBroken,
     EngineBusy,
     EngineError,
@@ -136,8 +137,7 @@ class RemoteRecognition:
         self._translator = translator
         self._request = {"speaker": speaker, "source": source, "room": room}
         self._targets: tuple[str, ...] = ()
-        self._pieces: list[Pcm] = []
-        self._samples = 0
+        self._clip = Clip()
         self._looked_at = 0
         self._interim: _Line | None = None
         self._final: _Line | None = None
@@ -145,8 +145,7 @@ class RemoteRecognition:
     def push(self, pcm: Pcm) -> None:
         """Keep the samples."""
         if self._final is None:
-            self._pieces.append(pcm.astype(np.float32))  # a copy: the caller may use its buffer again
-            self._samples += len(pcm)
+            self._clip.push(pcm)
 
     def want(self, targets: Sequence[str]) -> None:
         """Languages in which somebody listens; those of the cut are computed."""
@@ -156,9 +155,9 @@ class RemoteRecognition:
         """What was said so far, if the last such question is answered. Never simultaneous: nothing is committed."""
         due = self._looked_at + INTERIM_EVERY * SPEECH_RATE
         under_way = self._interim is not None and not self._interim.ended
-        if self._final is not None or self._samples < due or under_way or self._translator.crowded:
+        if self._final is not None or self._clip.samples < due or under_way or self._translator.crowded:
             return None
-        self._looked_at = self._samples
+        self._looked_at = self._clip.samples
         self._interim = self._call(final=False)
         return self._interim.renderings()
 
@@ -166,7 +165,7 @@ class RemoteRecognition:
         """The one call for all languages; it is on its way when this returns."""
         if self._interim is not None:
             self._interim.cancel()
-        if not self._samples:
+        if not self._clip.samples:
             return iter(())
         self._final = self._call(final=True)
         return self._final.renderings()
@@ -176,10 +175,10 @@ class RemoteRecognition:
         for line in (self._interim, self._final):
             if line is not None:
                 line.cancel()
-        self._pieces.clear()
+        self._clip.clear()
 
     def _call(self, final: bool) -> "_Line":
-        pcm = pack(np.concatenate(self._pieces))
+        pcm = pack(self._clip.whole())
         request = {**self._request, "pcm": pcm, "targets": self._targets, "final": final}
         calls = self._translator.calls
         return self._translator.begin(lambda: calls.interpret(request))
