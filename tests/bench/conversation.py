@@ -7,11 +7,12 @@ The whole product on loopback, with a voice that says what it hears one step (80
 - Delay: from mouth to ear, tone by tone, less those 80 ms, which are the voice's. What is left is the server's: a frame
   that has to be whole (80 ms), the jitter buffer, the step, what waits so that the voice does not stutter, packets.
 - Stall: the network holds what somebody says for 500 ms, then delivers all of it at once. Counted from that moment to
-  the first tone from which on the delay is at most 20 ms more than it was before. There is a tone a second, and the
-  stalls begin at different moments between two. The other direction is not here: what is late on its way to the
+  the first tone from which on the delay is what it was before, give or take one packet: what waits to be said is told
+  in packets of 20 ms, and rests at any number of milliseconds below one. There is a tone a second, and the stalls begin
+  at different moments between two. The other direction is not here: what is late on its way to the
   listener waits in the browser's buffer, and nothing in the server is any later for it.
 - Coming and going: joins with media, 20 at a time; what is left when nobody is there any more, compared with the moment
-  after a fifth of them: the first fill caches and heaps. Leaked are seats, people in line, tasks, descriptors, threads.
+  after half of them: the first fill caches and heaps. Leaked are seats, people in line, tasks, descriptors, threads.
 """
 
 import asyncio
@@ -36,7 +37,8 @@ VOICE = 0.08
 """Seconds that the voice adds itself."""
 SETTLE, CALM, STALLS, EVERY, STALL = 5.0, 40.0, 8, 8.13, 0.5
 """Seconds before the first measurement and of it; stalls, seconds from one to the next, and of each."""
-NEAR = 0.02
+NEAR = 0.025
+"""Seconds: a packet, and what timers and decoders are late by."""
 
 
 class Network:
@@ -140,7 +142,7 @@ async def come_and_go(http: aiohttp.ClientSession, base: str, air: Air, words: T
 async def churn(http: aiohttp.ClientSession, base: str, pid: int, words: Talk, joins: int) -> None:
     """Everybody who comes hears the voice before they leave."""
     air = Air()
-    warm, last = max(SEATS, joins // 5 // SEATS * SEATS), joins // SEATS * SEATS
+    warm, last = max(SEATS, joins // 2 // SEATS * SEATS), joins // SEATS * SEATS
     async with asyncio.TaskGroup() as tasks:
         carrying = tasks.create_task(air.run())
         for joined in range(SEATS, last + 1, SEATS):

@@ -115,6 +115,28 @@ def test_who_is_not_heard_is_told_why() -> None:
         one.close()
 
 
+def test_noise_for_minutes_is_answered_by_silence_and_who_speaks_after_it_is_heard(partner: Partner) -> None:
+    partner.reset([0])
+    run(partner, 0, [])  # the greeting
+    turns, dice = partner.counters().get("turns", 0), np.random.default_rng(0)
+    for _ in range(5 * 60 * partner.sample_rate // FRAME):
+        answer = partner.step({0: dice.normal(0, 0.1, FRAME).astype(np.float32)})[0]
+        assert (answer.text, answer.heard, np.abs(answer.pcm).max()) == ("", "", 0)
+    assert partner.counters().get("turns", 0) == turns
+    assert run(partner, 0, [SILENCE] * 10 + frames("What time is it?"))[0] == "My clock says 14:05."
+
+
+def test_who_never_pauses_is_answered_all_the_same(partner: Partner) -> None:
+    """After 20 seconds."""
+    partner.reset([0])
+    run(partner, 0, [])
+    turns, said = partner.counters().get("turns", 0), frames("Wait a moment please. We need more time for all of this.")
+    for _ in range(int(21 * partner.sample_rate / FRAME / len(said)) + 1):
+        for frame in said:
+            partner.step({0: frame})
+    assert partner.counters()["turns"] == turns + 1
+
+
 def test_wrong_frames_are_refused(partner: Partner) -> None:
     with pytest.raises(ValueError, match="no seat 7"):
         partner.reset([7])
