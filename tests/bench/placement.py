@@ -1,136 +1,52 @@
-"""Rooms in one process and behind a front with two workers: how many people, how fast in, and what a crash costs.
+"""Rooms in one process and behind a front with two workers: what a crash costs, how fast in, and how many people.
 
     python -m tests.bench.placement [KILLS]
 
-The server's processes are held to two cores, and the people on the others where there are more; with two cores in all
-they share them, and two workers can show less of what they are worth.
+Lost are words that one of two people was never shown: every message and every final text of a sentence that the
+transcript has, or that was shown to the other. Both write and talk while they are killed. After that, the same of
+Modal's containers (`python -m tests.bench.placement_modal`) and how many are served (`python -m tests.bench.capacity`).
 """
 
 import asyncio
 import contextlib
 import importlib.util
+import itertools
 import os
-import re
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from statistics import median
-from typing import Any
 
 import aiohttp
 import numpy as np
 
+from tests.bench import capacity
+from tests.bench.capacity import ready
 from tests.bench.figures import percentile, record
 from tests.bench.join import joins
-from tests.bench.peer import Air
-from tests.bench.person import Person, new_room
+from tests.bench.person import new_room
 from tests.bench.servers import PRODUCT, running
-from tests.bench.talk import plain, silence
 from tests.client import RATE, Client
 from tests.sentences import SENTENCES
 from tests.speech import flite, peak
 
-PEOPLE = 6
-STEP, MOST = 3, 60
-"""Rooms of six that are added until it is too much."""
-LATE = 0.02
-"""Seconds, one packet: playout lateness p99 up to which people are served."""
-TRIES = 2
-"""Something else may have had the processor."""
-SECONDS = 8.0
 JOINS, ROOMS = 20, 200
-LANGUAGES = ("en", "es", "fr")
-CORES = 2
 CHAT_EVERY = 0.1
 """Within the limit of what one person may write, with the flag below."""
+PAUSE = 0.6
+"""Seconds between two sentences."""
+LANGUAGES = {"Ana": "en", "Bob": "es"}
 
 
 @contextlib.contextmanager
 def serving(workers: int) -> Iterator[str]:
-    """A fresh server on two cores; this process goes to the others, if there are any."""
-    cores = sorted(os.sched_getaffinity(0))
+    """A fresh server."""
     flags = ["--dialogue", "none", "--max-rooms", "400", "--chat-rate", "1000", "--http-rate", "100000"]
     flags += ["--workers", str(workers)]
-    os.sched_setaffinity(0, cores[:CORES])
-    try:
-        with running(replace(PRODUCT, options=(*PRODUCT.options, *flags))) as (base, _):
-            os.sched_setaffinity(0, cores[CORES:] or cores)
-            yield base
-    finally:
-        os.sched_setaffinity(0, cores)
-
-
-async def stats(http: aiohttp.ClientSession, base: str, workers: int) -> dict[str, Any]:
-    """`/v1/stats`, once so many workers are ready."""
-    while True:
-        async with http.get(f"{base}/v1/stats") as answer:
-            found: dict[str, Any] = await answer.json()
-        ready = [one["state"] for one in found.get("workers", [found.get("engine", {"state": ""})])]
-        if ready == ["ready"] * workers:
-            return found
-        await asyncio.sleep(0.1)
-
-
-# how many people
-
-
-async def late_share(base: str, workers: int, rooms: int) -> float:
-    """The share of ticks that are later than LATE, with so many rooms in which one of six speaks; 1 if people fall
-    out."""
-    words, nothing = plain(peak(flite(SENTENCES[0], rate=RATE))), silence()
-    air = Air()
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http, asyncio.TaskGroup() as tasks:
-        await stats(http, base, workers)
-        carrying = tasks.create_task(air.run())
-        people: list[Person] = []
-        try:
-            for _ in range(rooms):
-                room = await new_room(http, base)
-                for number in range(PEOPLE):
-                    person = Person(http, base, room, f"Person {number}", LANGUAGES[number % len(LANGUAGES)])
-                    person.peer.talk = nothing if number else words
-                    people.append(person)
-                    await person.join(tasks, air)
-            await asyncio.sleep(2)
-            before = await ticks(http, base)
-            await asyncio.sleep(SECONDS)
-            all_of_them, in_time = (late - early for late, early in zip(await ticks(http, base), before, strict=True))
-            lost = any(person.peer.air is None for person in people)
-        except TimeoutError:
-            return 1.0
-        finally:
-            for person in people:
-                await person.leave()
-            carrying.cancel()
-    return 1.0 if lost or not all_of_them else 1 - in_time / all_of_them
-
-
-async def ticks(http: aiohttp.ClientSession, base: str) -> tuple[float, float]:
-    """All so far, and those in time."""
-    async with http.get(f"{base}/metrics") as answer:
-        text = await answer.text()
-    counts = dict(re.findall(r'dragoman_tick_lateness_seconds_bucket\{le="([^"]+)"\} (\S+)', text))
-    return float(counts["+Inf"]), float(counts[str(LATE)])
-
-
-def served(workers: int) -> int:
-    """People, at most, for whom 99 of 100 ticks are in time."""
-    for rooms in range(STEP, MOST + 1, STEP):
-        shares = []
-        for _ in range(TRIES):
-            with serving(workers) as base:
-                shares.append(asyncio.run(late_share(base, workers, rooms)))
-            if shares[-1] <= 0.01:
-                break
-        tried = ", ".join(f"{share:.2%}" for share in shares)
-        print(
-            f"workers {workers}, {rooms * PEOPLE} people: {tried} of the ticks are more than {LATE * 1000:.0f} ms late"
-        )
-        if shares[-1] > 0.01:
-            return (rooms - STEP) * PEOPLE
-    return MOST * PEOPLE
+    with running(replace(PRODUCT, options=(*PRODUCT.options, *flags))) as (base, _):
+        yield base
 
 
 # how fast in
@@ -138,7 +54,7 @@ def served(workers: int) -> int:
 
 async def joining(base: str, workers: int) -> list[float]:
     async with aiohttp.ClientSession() as http:
-        await stats(http, base, workers)
+        await ready(http, base, workers)
         return [seconds * 1000 for seconds in (await joins(http, base, JOINS))["first_rtp"]]
 
 
@@ -170,23 +86,24 @@ def first_loud(client: Client) -> float | None:
 
 async def crashes(base: str, kills: int) -> tuple[list[float], int, int]:
     """Seconds from each kill until each of two people hears the other again; words lost, and shown twice."""
-    speech = np.tile(peak(flite(SENTENCES[0], rate=RATE)), 20)
+    pause = np.zeros(round(PAUSE * RATE), np.float32)
+    speech = np.tile(np.concatenate([peak(flite(SENTENCES[0], rate=RATE)), pause]), 20)
     back: list[float] = []
     async with aiohttp.ClientSession() as http:
         room = await new_room(http, base)
-        callers = {name: Client(http, base, room) for name in ("Ana", "Bob")}
+        callers = {name: Client(http, base, room) for name in LANGUAGES}
 
         async def again(name: str, killed: float) -> None:
             client = callers[name]
-            await client.come_back(name, "en")
+            await client.come_back(name, LANGUAGES[name])
             client.microphone.say(speech)
             back.append(await client.until(lambda: first_loud(client), "a voice") - killed)
 
         for name, client in callers.items():
-            await (await client.open()).join(name, "en")
+            await (await client.open()).join(name, LANGUAGES[name])
             client.microphone.say(speech)
         for _ in range(kills):
-            (victim,) = [one["pid"] for one in (await stats(http, base, 2))["workers"] if one["participants"]]
+            (victim,) = [one["pid"] for one in (await ready(http, base, 2))["workers"] if one["participants"]]
             async with contextlib.AsyncExitStack() as busy:
                 for client in callers.values():
                     await busy.enter_async_context(writing(client))
@@ -194,23 +111,37 @@ async def crashes(base: str, kills: int) -> tuple[list[float], int, int]:
                 killed = time.monotonic()
                 os.kill(victim, signal.SIGKILL)
             await asyncio.gather(*(again(name, killed) for name in callers))
+        async with http.get(f"{base}/v1/rooms/{room}/transcript") as answer:
+            kept = [word(line["kind"], line) for line in await answer.json()]
         for client in callers.values():  # what is under way arrives before this
             await client.send("ping", t="last")
             await client.expect("pong", lambda message: message["t"] == "last")
-        async with http.get(f"{base}/v1/rooms/{room}/transcript") as answer:
-            said = {line["segment_id"] for line in await answer.json() if line["kind"] == "chat"}
-        shown = [[message["message_id"] for message in client.of("chat.message")] for client in callers.values()]
-        said.update(*shown)
+        shown = {client.id: words(client) for client in callers.values()}
         for client in callers.values():
             await client.close()
-    print(f"{len(said)} messages were kept, over {kills} kills")
-    return back, sum(len(said - set(ids)) for ids in shown), sum(len(ids) - len(set(ids)) for ids in shown)
+    said = {one[:2] for one in (*kept, *itertools.chain(*shown.values()))}
+    messages = sum(not speaker for _, speaker in said)
+    print(f"{messages} messages and {len(said) - messages} sentences, over {kills} kills")
+    lost = sum(len({one for one in said if one[1] != me} - {one[:2] for one in read}) for me, read in shown.items())
+    return back, lost, sum(len(read) - len(set(read)) for read in shown.values())
+
+
+def word(kind: str, fields: Mapping[str, str]) -> tuple[str, str, str]:
+    """(segment or message, who has it translated to others: nobody, of a message; in which language)."""
+    own = "" if kind == "chat" else fields["participant_id"]
+    return fields["segment_id" if "segment_id" in fields else "message_id"], own, fields["language"]
+
+
+def words(client: Client) -> list[tuple[str, str, str]]:
+    """All messages, and all sentences of others, as they were shown; as they were said, too, where that is known."""
+    shown = [word("chat", message) for message in client.of("chat.message")]
+    return shown + [word("speech", one) for one in client.of("transcript.final") if one["participant_id"] != client.id]
 
 
 async def doubles(base: str) -> int:
     """Rooms that are in more than one place, of those that four clients make and ask for at once."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-        before = (await stats(http, base, 2))["rooms"]
+        before = (await ready(http, base, 2))["rooms"]
 
         async def make() -> None:
             for _ in range(ROOMS // 4):
@@ -218,7 +149,7 @@ async def doubles(base: str) -> int:
                 await asyncio.gather(*(_get(http, f"{base}/v1/rooms/{room}") for _ in range(3)))
 
         await asyncio.gather(*(make() for _ in range(4)))
-        return int((await stats(http, base, 2))["rooms"]) - before - ROOMS
+        return int((await ready(http, base, 2))["rooms"]) - before - ROOMS
 
 
 async def _get(http: aiohttp.ClientSession, url: str) -> None:
@@ -250,11 +181,7 @@ def main() -> None:
         print("modal is not installed, so its containers are left out: pip install 'dragoman[modal]'")
     else:
         importlib.import_module("tests.bench.placement_modal").main()
-    one, two = served(1), served(2)
-    if one and two:
-        record("workers2_vs_1", two / one, "ratio")
-    else:
-        print("no figure for workers2_vs_1: somebody was served in time by neither, or by one of them only")
+    capacity.main()
 
 
 if __name__ == "__main__":

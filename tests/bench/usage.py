@@ -1,5 +1,6 @@
 """What a server's processes use, read from /proc."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ class Usage:
 def usage(pid: int) -> Usage:
     """Now. Raises FileNotFoundError if the process is gone."""
     cpu = resident = threads = files = 0
-    for process in _tree(pid):
+    for process in tree(pid):
         for task in (process / "task").iterdir():
             try:
                 cpu += int((task / "schedstat").read_text().split()[0])
@@ -36,9 +37,11 @@ def usage(pid: int) -> Usage:
     return Usage(cpu / 1e9, resident, threads, files)
 
 
-def _tree(pid: int) -> Iterator[Path]:
+def tree(pid: int) -> Iterator[Path]:
+    """`/proc` of the process and of all its descendants."""
     process = Path("/proc", str(pid))
     yield process
     for task in (process / "task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield from _tree(int(child))
+        with contextlib.suppress(FileNotFoundError):  # the thread ended meanwhile
+            for child in (task / "children").read_text().split():
+                yield from tree(int(child))
