@@ -10,15 +10,19 @@ import errno
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from pylibsrtp._binding import ffi
 
 SIZE = 128
 """Datagrams."""
 STRIDE = 2048
 """Bytes for each: an Ethernet frame's worth, and room for SRTP's trailer."""
+MAX_DATAGRAM = 1500
+"""Bytes: nothing longer arrives whole on an Internet path, and nothing of audio needs it."""
 
 MSGHDR = struct.Struct("@PI4xPNPNi4xI4x")
 """`struct mmsghdr` of 64-bit Linux: address and its length, vector and its length, control data and its length, flags;
@@ -106,8 +110,11 @@ class Batch:
             struct.pack_into("@PN", self._vectors, 16 * index, start + STRIDE * index, 0)
             header = (0, length, vectors + 16 * index, 1, 0, 0, 0, 0)
             MSGHDR.pack_into(self._headers, MSGHDR.size * index, *header)
-        self._lengths = memoryview(self._vectors).cast("P")[1::2]
+        self.lengths = memoryview(self._vectors).cast("P")[1::2]
+        """Bytes of each."""
         self._names = memoryview(self._headers).cast("P")[:: MSGHDR.size // 8]
+        self._all_names = np.frombuffer(self._headers, np.uintp)[:: MSGHDR.size // 8]
+        self._rows = np.frombuffer(self.bytes, np.uint8).reshape(SIZE, STRIDE)
         self._sendmmsg = _sendmmsg()
 
     def post(self, size: int, to: Address) -> None:
@@ -116,7 +123,7 @@ class Batch:
             self._send(0, size, to)
             return
         count = self.count
-        self._lengths[count] = size
+        self.lengths[count] = size
         self._names[count] = to.pointer
         self._to[count] = to  # it must outlive the call
         self.count = count + 1
@@ -128,21 +135,34 @@ class Batch:
     def flush(self) -> None:
         """Send what waits, now."""
         count, self.count = self.count, 0
-        if self._sendmmsg is None or count == 1:
-            for index in range(count):
-                self._send(index * STRIDE, self._lengths[index], self._to[index])
+        self.send(0, count, self._to)
+
+    def lay(self, heads: npt.NDArray[np.uint8], payload: bytes, names: npt.NDArray[np.uint64]) -> None:
+        """Write datagrams from the first place on, without posting them: those `heads` (one each, of the same length),
+        each followed by `payload`, for the addresses with these pointers. What waited there leaves before."""
+        self.flush()
+        count, size = heads.shape
+        self._rows[:count, :size] = heads
+        self._rows[:count, size : size + len(payload)] = np.frombuffer(payload, np.uint8)
+        self._all_names[:count] = names
+
+    def send(self, first: int, end: int, to: Sequence[Address]) -> None:
+        """Send the datagrams from `first` until before `end`, whose `lengths` are set, now. `to`: whose each place is,
+        from the first on."""
+        if self._sendmmsg is None or end - first == 1:
+            for index in range(first, end):
+                self._send(index * STRIDE, self.lengths[index], to[index])
             return
-        done = 0
-        while done < count:
-            sent = self._sendmmsg(self._socket.fileno(), self._first + MSGHDR.size * done, count - done, 0)
+        while first < end:
+            sent = self._sendmmsg(self._socket.fileno(), self._first + MSGHDR.size * first, end - first, 0)
             if sent > 0:
-                done += sent
+                first += sent
             elif ctypes.get_errno() in (errno.EAGAIN, errno.EBADF):
-                self.lost += count - done
+                self.lost += end - first
                 return
             else:  # one that cannot be sent: those after it may
                 self.lost += 1
-                done += 1
+                first += 1
 
     def _send(self, start: int, size: int, to: Address) -> None:
         try:

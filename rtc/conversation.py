@@ -17,13 +17,14 @@ from models.base import DialogueFrame, Pcm
 from rtc.conductor import Conductor
 from rtc.dialogue_thread import DialogueThread
 from rtc.events import RoomEvent, SpeechStarted, SpeechStopped
+from rtc.fan_out import Outlet
 from rtc.hush import Hush
 from rtc.inbound import Inbound
 from rtc.loudness import Loudness, rms
 from rtc.rtp import Packet
 from rtc.slots import StreamKey
 from rtc.stats import Stats
-from rtc.stream import Outlet, Stream
+from rtc.stream import Stream
 from rtc.talking import Talking
 from rtc.ticker import Ticker
 from rtc.words import LANGUAGE, Words, whole

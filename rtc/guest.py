@@ -17,12 +17,12 @@ from models.base import DialogueFrame, EngineError, Pcm, Rendering, Transcript
 from rtc.conversation import Stage
 from rtc.engine_thread import Engine
 from rtc.events import RoomEvent, TranscriptFinal, TranscriptInterim
+from rtc.fan_out import Outlet
 from rtc.mixer import Sum
 from rtc.reporting import Segment
 from rtc.room import Room, new_id
 from rtc.slots import Mix, StreamKey
 from rtc.stats import Stats
-from rtc.stream import Outlet
 from rtc.talking import Talking
 from rtc.telling import Teller
 from rtc.ticker import PTIME, Ticker

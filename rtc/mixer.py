@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from rtc.fan_out import Cohort, Lane
 from rtc.jitter import JitterBuffer, Source, render
 from rtc.opus import CLOCK_RATE, FRAME, Decoder, Encoder, Int16, OpusError, silence_after
 from rtc.playout import VOICE_RATE
@@ -60,6 +61,13 @@ class MixInput:
         """The next packet comes after a gap."""
         self._jitter.gap()
         self._steady.clear()
+
+    def join(self, cohort: Callable[[Lane], Cohort]) -> bool:
+        """False: a voice is mixed where it comes."""
+        return False
+
+    def leave(self) -> None:
+        """Nothing to leave."""
 
     def stats(self) -> dict[str, float | None]:
         """What was mixed."""

@@ -23,13 +23,13 @@ from aiortc.sdp import candidate_from_sdp
 
 from rtc import rtcp
 from rtc.channel import Channel
+from rtc.fan_out import Outlet
 from rtc.mixer import Mixer
 from rtc.ports import Ports
 from rtc.receiver import Microphone
 from rtc.rtp import Packet
 from rtc.sdp import Admission, BadOffer, admit, complete, is_mdns
 from rtc.sender import SlotSender
-from rtc.stream import Outlet
 from rtc.ticker import Ticker
 from rtc.transport import (
     LEVEL,
@@ -168,7 +168,8 @@ class PeerConnection:
                 self.microphone.ask_again(feedback.repair)
         if transceiver.direction == "recvonly":
             return
-        sender = SlotSender(mid, payload_type(transceiver), ssrc(transceiver), transport.send)
+        numbers = payload_type(transceiver), ssrc(transceiver)
+        sender = SlotSender(mid, *numbers, transport.send, lambda: transport.lane)
         sender.name_by(extension_id(transceiver, MID))
         if feedback.nack:
             sender.resend_on_request(None if feedback.repair is None else (feedback.repair, repair_ssrcs[mid]))

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Literal, Protocol, TypeVar
 
 from rtc.events import RoomEvent, SlotsUpdated, TranscriptEvent
+from rtc.fan_out import Outlet
 from rtc.slots import Mix, Speaker, StreamKey, assign, wanted
-from rtc.stream import Outlet, Stream
+from rtc.stream import Stream
 from rtc.transcript import Entry, TranscriptLog
 
 Mode = Literal["simultaneous", "consecutive"]

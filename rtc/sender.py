@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 
 from rtc import rtcp
+from rtc.fan_out import Cohort, Lane, Row
 from rtc.opus import CLOCK_RATE, FRAME
 from rtc.retransmission import History, wrap
 from rtc.rtp import Packet, extended_header, header, one_byte_extension
@@ -18,12 +19,24 @@ ANNOUNCED = 50
 class SlotSender:
     """One receiving m-line of a listener."""
 
-    def __init__(self, mid: str, payload_type: int, ssrc: int, send: Callable[[bytes], bool]) -> None:
-        """`send` protects and sends one RTP packet; False if it could not."""
+    def __init__(
+        self,
+        mid: str,
+        payload_type: int,
+        ssrc: int,
+        send: Callable[[bytes], bool],
+        lane: Callable[[], Lane | None] = lambda: None,
+    ) -> None:
+        """`send` protects and sends one RTP packet; False if it could not. `lane`: the way past it, if there is one
+        now."""
         self.mid = mid
         self.ssrc = ssrc
         self._payload_type = payload_type
         self._send = send
+        self._lane = lane
+        self._cohort: Cohort | None = None  # by which packets go on the lane
+        self._entered = 0  # how many it had sent then
+        self._settled = (0, 0)  # how many, and octets, are in our own counters
         self._new_source = True  # the next packet decides on the sequence offset …
         self._anchored = False  # … and, unless somebody asked for the RTP time before, on the timestamp offset
         self._sequence = random.randrange(0x8000)  # lower half: an early wrap-around confuses SRTP (RFC 3711 §3.3.1)
@@ -36,8 +49,10 @@ class SlotSender:
         self._history: History | None = None
         self._repair: tuple[int, int] | None = None  # payload type and SSRC of the retransmission stream
         self._repair_sequence = random.randrange(0x8000)
-        self.packets = self.octets = self.dropped = self.resent = 0
-        """Counters; dropped: the connection was not up, or the packet was older than the switch, or far too late."""
+        self._packets = self._octets = 0
+        self.dropped = self.resent = 0
+        """Packets not sent: the connection was not up, or they were older than the switch, or far too late; sent
+        again."""
         self.fraction_lost = 0.0
         """Of the last interval, from the listener's receiver report; so are the following."""
         self.packets_lost = 0
@@ -62,6 +77,7 @@ class SlotSender:
 
     def switch(self) -> None:
         """The next packet comes from another source, or from the same one after a gap on purpose."""
+        self.leave()
         self._new_source, self._anchored = True, False
 
     def rtp_time(self, timestamp: int, now: float) -> int:
@@ -73,6 +89,7 @@ class SlotSender:
     def send(self, packet: Packet, now: float) -> None:
         """Send one packet. Losses of the source stay visible as gaps; a switch keeps RTP time continuous, so that the
         browser's jitter buffer sees a pause, not a jump. `now`: clock seconds."""
+        self._settle()
         marker = packet.marker
         if not self._anchored:
             self._anchor(packet.timestamp, now)
@@ -102,10 +119,64 @@ class SlotSender:
         if not self._send(head + payload):
             self.dropped += 1
             return
-        self.packets += 1
-        self.octets += len(payload)
+        self._packets += 1
+        self._octets += len(payload)
         if self._history is not None:
             self._history.keep(Packet(self.ssrc, sequence, timestamp, marker, payload))
+
+    def join(self, cohort: Callable[[Lane], Cohort]) -> bool:
+        """If nothing stands in the way: the following packets come by the cohort of our lane."""
+        if self._new_source or not self._anchored or self._announce or (lane := self._lane()) is None:
+            return False
+        self._cohort = cohort(lane)
+        self._entered, self._settled = self._cohort.sent, (self._cohort.sent, self._cohort.octets)
+        offsets = self._sequence_offset, self._timestamp_offset
+        self._cohort.enter(self, lane, Row(self._payload_type, *offsets, self.ssrc))
+        return True
+
+    def leave(self) -> None:
+        """Packets come by `send` again. Idempotent."""
+        cohort = self._cohort
+        if cohort is None:
+            return
+        self._settle()
+        if self._history is not None:
+            for packet in cohort.recent(cohort.sent - self._entered):
+                self._history.keep(self._ours(packet))
+        self._cohort = None
+        cohort.leave(self)
+
+    def _settle(self) -> None:
+        """Know what the cohort has sent for us."""
+        cohort = self._cohort
+        if cohort is None or cohort.sent == self._settled[0]:
+            return
+        packets, octets = self._settled
+        self._packets += cohort.sent - packets
+        self._octets += cohort.octets - octets
+        self._settled = cohort.sent, cohort.octets
+        last = self._ours(cohort.last)
+        self._sequence, self._timestamp, self._sent_at = last.sequence, last.timestamp, cohort.sent_at
+        if cohort.sent - self._entered > 0x100:  # the switch is long ago
+            self._oldest = (self._sequence - 0x2000) & 0xFFFF
+
+    def _ours(self, packet: Packet) -> Packet:
+        """A packet of the present source, as it is sent."""
+        sequence = (packet.sequence + self._sequence_offset) & 0xFFFF
+        timestamp = (packet.timestamp + self._timestamp_offset) & 0xFFFFFFFF
+        return Packet(self.ssrc, sequence, timestamp, packet.marker, packet.payload)
+
+    @property
+    def packets(self) -> int:
+        """Sent since the SSRC is what it is; what was sent again not counted."""
+        self._settle()
+        return self._packets
+
+    @property
+    def octets(self) -> int:
+        """Bytes of their payload."""
+        self._settle()
+        return self._octets
 
     def _anchor(self, timestamp: int, now: float) -> None:
         passed = max(FRAME, round((now - self._sent_at) * CLOCK_RATE)) if self._sent_at else 0
@@ -116,8 +187,9 @@ class SlotSender:
         """The listener misses packets (RFC 4585 §6.2.1). What is not kept any more stays lost."""
         if self._history is None:
             return
+        self._settle()
         for sequence in dict.fromkeys(sequences):  # a NACK may name one a thousand times
-            if (packet := self._history.find(sequence)) is None:
+            if (packet := self._find(sequence)) is None:
                 continue
             number = self._payload_type
             if self._repair is not None:
@@ -127,11 +199,20 @@ class SlotSender:
             head = header(packet.marker, number, packet.sequence, packet.timestamp, packet.ssrc)
             self.resent += self._send(head + packet.payload)
 
+    def _find(self, sequence: int) -> Packet | None:
+        """What was sent by that number, if it is kept."""
+        if self._cohort is not None:
+            for packet in self._cohort.recent(self._cohort.sent - self._entered):
+                if (packet.sequence + self._sequence_offset - sequence) & 0xFFFF == 0:
+                    return self._ours(packet)
+        return None if self._history is None else self._history.find(sequence)
+
     def change_ssrc(self, ssrc: int) -> None:
         """The peer uses ours too (RFC 3550 §8.2). Who says goodbye to the old one is the caller."""
+        self.leave()
         self.ssrc = ssrc
         self._announce = ANNOUNCED if self._mid_extension else 0
-        self.packets = self.octets = 0
+        self._packets = self._octets = 0
         if self._history is not None:  # what was sent is not ours any more; the answer tied its repair to the old SSRC
             self.resend_on_request(None)
 
@@ -160,8 +241,9 @@ class SlotSender:
     def report(self, now: float, ntp: int) -> rtcp.SenderReport | None:
         """A sender report for the present (RFC 3550 §6.4.1), or None while nothing was sent lately. `ntp`: the wall
         clock at `now`."""
+        self._settle()
         silent_for = now - self._sent_at
-        if not self.packets or silent_for > REPORT_WHILE:
+        if not self._packets or silent_for > REPORT_WHILE:
             return None
         present = (self._timestamp + round(silent_for * CLOCK_RATE)) & 0xFFFFFFFF
-        return rtcp.SenderReport(self.ssrc, ntp, present, self.packets, self.octets)
+        return rtcp.SenderReport(self.ssrc, ntp, present, self._packets, self._octets)

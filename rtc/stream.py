@@ -1,34 +1,12 @@
 """One audible source: packets in, subscribers out."""
 
-from typing import Protocol
-
-from rtc.batch import together
+from rtc.batch import Batch, together
+from rtc.fan_out import MAX_PAYLOAD, Cohort, Lane, Outlet
 from rtc.rtp import Packet
 from rtc.slots import StreamKey
 
-
-class Outlet(Protocol):
-    """Where a listener hears a stream: a slot of theirs, or a place in their mix."""
-
-    mid: str
-    packets: int
-    dropped: int
-    fraction_lost: float
-
-    def carry(self, key: StreamKey) -> None:
-        """From now on packets of this stream come."""
-
-    def switch(self) -> None:
-        """The next packet comes after a gap on purpose."""
-
-    def send(self, packet: Packet, now: float) -> None:
-        """Never blocks. `now`: clock seconds."""
-
-    def stats(self) -> dict[str, float | None]:
-        """What was sent, and what the listener says of it, for operators."""
-
-    def rtp_time(self, timestamp: int, now: float) -> int | None:
-        """The RTP time at which the listener gets the packet with the stream's `timestamp`, if that can be said."""
+ENOUGH = 6
+"""Listeners from which on a cohort costs less than packets that are sent one by one."""
 
 
 class Stream:
@@ -37,7 +15,10 @@ class Stream:
     def __init__(self, key: StreamKey) -> None:
         self.key = key
         self._slots: list[Outlet] = []
+        self._alone: list[Outlet] = []  # those to whom packets are sent one by one
+        self._cohorts: dict[Batch, Cohort] = {}
         self._ssrc: int | None = None
+        self._newest: int | None = None  # sequence number, since the last gap
         self.packets = 0
         """Packets that came in; what went out is this times the listeners."""
 
@@ -56,14 +37,18 @@ class Stream:
         """Begin to send into the slot."""
         slot.carry(self.key)
         self._slots.append(slot)
+        self._alone.append(slot)
 
     def detach(self, slot: Outlet) -> None:
         """Stop sending into the slot. Harmless if it was not attached."""
         if slot in self._slots:
             self._slots.remove(slot)
+            slot.leave()
+            self._alone.remove(slot)
 
     def gap(self) -> None:
         """The next packet does not follow on the last (mute, a new sender): listeners must not take it for loss."""
+        self._newest = None
         for slot in self._slots:
             slot.switch()
 
@@ -73,9 +58,31 @@ class Stream:
         if self._ssrc not in (None, packet.ssrc):  # the source began anew (its client reconnected): no number goes on
             self.gap()
         self._ssrc = packet.ssrc
+        late = self._newest is not None and not 0 < (packet.sequence - self._newest) & 0xFFFF < 0x8000
+        if not late:
+            self._newest = packet.sequence
         if len(self._slots) == 1:
             self._slots[0].send(packet, now)
             return
         with together:
-            for slot in self._slots:
+            if late or len(packet.payload) > MAX_PAYLOAD:  # no matter for a cohort
+                for slot in self._slots:
+                    slot.send(packet, now)
+                return
+            for cohort in list(self._cohorts.values()):
+                cohort.send(packet, now)
+            for slot in self._alone:
                 slot.send(packet, now)
+        if len(self._slots) >= ENOUGH:
+            self._alone = [slot for slot in self._alone if not slot.join(self._cohort)]
+
+    def _cohort(self, lane: Lane) -> Cohort:
+        """Of who is on such a lane."""
+        if lane.batch not in self._cohorts:
+            self._cohorts[lane.batch] = Cohort(lane.batch, lambda slot: self._left(lane.batch, slot))
+        return self._cohorts[lane.batch]
+
+    def _left(self, batch: Batch, slot: Outlet) -> None:
+        self._alone.append(slot)
+        if not self._cohorts[batch]:
+            del self._cohorts[batch]

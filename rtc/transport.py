@@ -28,13 +28,11 @@ from aiortc import RTCDtlsTransport, RTCRtpTransceiver, RTCSctpTransport
 from pylibsrtp import Session
 from pylibsrtp._binding import ffi, lib
 
-from rtc.batch import NOWHERE, STRIDE, Address, Batch
+from rtc.batch import MAX_DATAGRAM, NOWHERE, STRIDE, Address, Batch
+from rtc.fan_out import Lane
 from rtc.ports import Place, Ports
 
 log = logging.getLogger(__name__)
-
-MAX_DATAGRAM = 1500
-"""Bytes: nothing longer arrives whole on an Internet path, and nothing of audio needs it."""
 
 LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
@@ -177,6 +175,13 @@ class Transport:
     def send_rtcp(self, packet: bytes) -> bool:
         """The same for a compound RTCP packet."""
         return self._send(packet, _protect_rtcp)
+
+    @property
+    def lane(self) -> Lane | None:
+        """The way past `send`; None while there is no connection, or where it goes by way of a TURN server."""
+        if self._batch is None or self._sender is None or self._nominated.get(1) is not self._pair:
+            return None
+        return Lane(self._batch, self._address, self._sender, self._sending, self._nominated, self._pair)
 
     def _send(self, packet: bytes, protect: Any) -> bool:
         # Once for each packet and listener: `_run` and whatever can be looked up before is written out

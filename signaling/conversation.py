@@ -5,10 +5,10 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from rtc.conversation import ASSISTANT, Conversation, Stage
+from rtc.fan_out import Outlet
 from rtc.room import new_id
 from rtc.rtp import Packet
 from rtc.stats import Stats
-from rtc.stream import Outlet
 from rtc.ticker import Ticker
 from rtc.words import LANGUAGE
 from signaling.protocol import TalkJoin, error_message

@@ -8,13 +8,13 @@ from typing import Any
 from models.base import EngineError, Transcript
 from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
+from rtc.fan_out import Outlet
 from rtc.guest import Guest
 from rtc.interpreting import Interpreter
 from rtc.room import Mode, Room, new_id
 from rtc.rtp import Packet
 from rtc.slots import Mix
 from rtc.stats import Stats
-from rtc.stream import Outlet
 from rtc.streaming_translation import StreamingTranslator
 from rtc.ticker import Ticker
 from rtc.transcript import Entry

@@ -12,12 +12,12 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from rtc.events import RoomEvent, TranscriptInterim
+from rtc.fan_out import Outlet
 from rtc.peer_connection import MediaFailed, PeerConnection
 from rtc.room import new_id
 from rtc.rtp import Packet
 from rtc.sdp import BadOffer
 from rtc.stats import Stats
-from rtc.stream import Outlet
 from rtc.ticker import Ticker
 from signaling.outbox import Outbox, OutboxFull
 from signaling.protocol import ProtocolError, dump, error_message

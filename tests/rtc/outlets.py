@@ -1,11 +1,14 @@
 """A listener's ear for tests: what a stream sends, written down."""
 
+from collections.abc import Callable
+
+from rtc.fan_out import Cohort, Lane
 from rtc.rtp import Packet
 from rtc.slots import StreamKey
 
 
 class Recorder:
-    """An outlet (`rtc.stream.Outlet`) that keeps what it is given."""
+    """An outlet (`rtc.fan_out.Outlet`) that keeps what it is given."""
 
     def __init__(self, mid: str = "0") -> None:
         self.mid = mid
@@ -24,6 +27,12 @@ class Recorder:
     def send(self, packet: Packet, now: float) -> None:
         self.packets += 1
         self.heard.append(packet)
+
+    def join(self, cohort: Callable[[Lane], Cohort]) -> bool:
+        return False
+
+    def leave(self) -> None:
+        pass
 
     def stats(self) -> dict[str, float | None]:
         return {"packets": self.packets}
