@@ -126,14 +126,12 @@ class Cohort:
         if not self._laid_out:
             self._lay_out()
         self._leave([row for row, (nominated, pair) in enumerate(self._watched) if nominated.get(1) is not pair])
-        heads = self._heads
-        heads["kind"] = self._kinds | np.uint8(packet.marker << 7)
-        heads["sequence"] = self._sequences + np.uint16(packet.sequence)
-        heads["timestamp"] = self._timestamps + np.uint32(packet.timestamp)
-        raw = heads.view(np.uint8).reshape(-1, HEADER_SIZE)
+        self._kind[:] = self._kinds | np.uint8(packet.marker << 7)
+        self._sequence[:] = self._sequences + np.uint16(packet.sequence)
+        self._timestamp[:] = self._timestamps + np.uint32(packet.timestamp)
         refused: list[int] = []
-        for start in range(0, len(raw), SIZE):
-            self._batch.lay(raw[start : start + SIZE], packet.payload, self._names[start : start + SIZE])
+        for start in range(0, len(self._heads), SIZE):
+            self._batch.lay(self._heads[start : start + SIZE], packet.payload, self._names[start : start + SIZE])
             refused += self._send(start, HEADER_SIZE + len(packet.payload))
         self._leave(refused)
         self.sent += 1
@@ -174,7 +172,9 @@ class Cohort:
         self._kinds = np.array([row.payload_type for row in rows], np.uint8)
         self._sequences = np.array([row.sequence & 0xFFFF for row in rows], np.uint16)
         self._timestamps = np.array([row.timestamp & 0xFFFFFFFF for row in rows], np.uint32)
-        self._heads = np.zeros(len(rows), _HEAD)
-        self._heads["flags"] = 0x80
-        self._heads["ssrc"] = [row.ssrc for row in rows]
+        heads = np.zeros(len(rows), _HEAD)
+        heads["flags"] = 0x80
+        heads["ssrc"] = [row.ssrc for row in rows]
+        self._kind, self._sequence, self._timestamp = heads["kind"], heads["sequence"], heads["timestamp"]
+        self._heads = heads.view(np.uint8).reshape(-1, HEADER_SIZE)
         self._laid_out = True
