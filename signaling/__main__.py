@@ -18,7 +18,7 @@ from signaling import fetch_models, ice, turn_server
 from signaling.engines import DIALOGUES, TRANSLATORS, build_dialogue, build_engine, build_streaming
 from signaling.front import PLACER, create_front
 from signaling.runtime import event_loop, log_to_stderr
-from signaling.server import HOUSE, create_app
+from signaling.server import HOUSE, create_app, freeze_when_settled
 from signaling.settings import Settings
 from signaling.worker_process import BAD_SETTINGS
 
@@ -149,6 +149,7 @@ def application(settings: Settings) -> web.Application:
         app, counters = create_front(settings), Counter[str]()
     else:
         app = create_app(build_engine(settings), settings, build_dialogue(settings), build_streaming(settings))
+        freeze_when_settled(app)
         counters = app[HOUSE].ice.counters
     if turn is not None:
         app.cleanup_ctx.insert(0, turn_server.beside(turn, counters))

@@ -110,6 +110,14 @@ class House:
         """Wait until people may come."""
         await self._open.wait()
 
+    async def settled(self) -> None:
+        """Wait until nothing loads any more, whether it can be used or not."""
+        await self.engine.settled.wait()
+        if self.parlour is not None:
+            await self.parlour.engine.settled.wait()
+        if self.streaming is not None:
+            await self.streaming.engine.settled.wait()
+
     async def _keep_engine(self) -> None:
         """Make it ready, and tell everybody how far that is; tell them, too, if it breaks."""
         async with asyncio.TaskGroup() as tasks:

@@ -368,12 +368,13 @@ class MoshiServer:
     async def start(self) -> None:
         from signaling.engines import build_dialogue, build_engine
         from signaling.modal_host import TalkHost
-        from signaling.server import create_app
+        from signaling.server import create_app, freeze_when_settled
 
         lobby = await _url_of("Lobby")
         settings = _settings(public_url=lobby, translator="echo")
         settings = replace(settings, allow_origins=(*settings.allow_origins, await _url_of("MoshiServer")))
         application = create_app(build_engine(settings), settings, build_dialogue(settings))
+        freeze_when_settled(application)
         TalkHost(_Sessions("MoshiServer"), _Store("seats"), lobby).install(application)
         self.site = _Site(application)
         await self.site.open()

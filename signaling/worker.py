@@ -26,7 +26,7 @@ from signaling.house import House
 from signaling.http import Handler
 from signaling.placement import RoomCard
 from signaling.runtime import event_loop, log_to_stderr
-from signaling.server import HOUSE, create_app
+from signaling.server import HOUSE, create_app, freeze_when_settled
 from signaling.settings import Settings
 from signaling.worker_process import BAD_SETTINGS
 
@@ -66,6 +66,7 @@ async def _serve(control: Control, settings: Settings, path: str) -> None:
     dialogue, streaming = build_dialogue(settings), build_streaming(settings)
     app = create_app(build_engine(settings), settings, dialogue, streaming, records, stats)
     app.middlewares.insert(0, _asked_by)
+    freeze_when_settled(app)
     house = app[HOUSE]
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -1,15 +1,21 @@
 """Engines that take long to load, that break, or that cannot write what they hear; as people in a room see it."""
 
+import asyncio
+import gc
 import queue
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from aiohttp import web
 
 from models.base import EngineBroken, Progress
 from models.echo import EchoRecognition, EchoTranslator
+from models.vad import SileroDetector
+from rtc.engine_thread import Engine
 from signaling.engines import TRANSLATORS
+from signaling.server import create_app, freeze_when_settled
 from signaling.settings import Settings
-from tests.client import RATE, Client, joined
+from tests.client import PATIENCE, RATE, Client, joined
 from tests.conftest import Server, serve
 from tests.speech import flite
 
@@ -72,6 +78,34 @@ class TestLoading:
             assert (await server.get("/readyz")).json() == {"state": "ready"}
         finally:
             await client.close()
+
+    async def test_once_loaded_it_is_no_burden_to_garbage_collection(self) -> None:
+        """A full collection looks at what came later only; not before, since loading leaves much behind."""
+        translator = Slow()
+        app = create_app(Engine(translator, SileroDetector), Settings(translator="slow"))
+        freeze_when_settled(app)
+        runner, collected = web.AppRunner(app), asyncio.Event()
+
+        def watch(phase: str, collection: dict[str, int]) -> None:
+            if phase == "stop" and collection["generation"] == 2:
+                collected.set()
+
+        gc.callbacks.append(watch)
+        try:
+            await runner.setup()
+            before = len(gc.get_objects())
+            assert gc.get_freeze_count() == 0
+            translator.told.put(None)
+            async with asyncio.timeout(PATIENCE):
+                while not gc.get_freeze_count():  # another full collection may come before the one that freezes
+                    collected.clear()
+                    await collected.wait()
+            assert len(gc.get_objects()) < before / 10
+        finally:
+            gc.unfreeze()
+            gc.callbacks.remove(watch)
+            translator.told.put(None)
+            await runner.cleanup()
 
     async def test_without_progress_nothing_is_promised(self, slow: tuple[Server, Slow]) -> None:
         """Not even a guess at how long it takes."""
