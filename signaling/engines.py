@@ -61,9 +61,11 @@ def _moshi(settings: Settings) -> DialogueThread:
     from models.moshi import Moshi
 
     try:
-        moshi = Moshi(_moshi_folder(settings), settings.moshi_seats, settings.moshi_context or None)
+        moshi = Moshi(folder := _moshi_folder(settings), settings.moshi_seats, settings.moshi_context or None)
     except EngineError as error:
         raise ValueError(str(error)) from error
+    if moshi.name != "moshi":
+        raise ValueError(f"{folder} holds a Hibiki, which interprets and answers nobody: give it to --hibiki.")
     return DialogueThread(moshi, settings.voice or ("" if settings.moshi_model else "moshiko"))
 
 

@@ -64,6 +64,14 @@ def test_a_voice_that_is_not_there_is_explained(settings: Settings, said: str) -
         build_dialogue(settings)
 
 
+def test_a_hibiki_is_nobody_to_talk_with() -> None:
+    pytest.importorskip("moshi")
+    from tests.models.tiny_moshi import checkpoint
+
+    with pytest.raises(ValueError, match="holds a Hibiki, which interprets and answers nobody: give it to --hibiki"):
+        build_dialogue(Settings(dialogue="moshi", moshi_model=str(checkpoint("hibiki"))))
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [("no/where", r"`dragoman fetch-models --hibiki no/where` fetches it"), ("moshi", "type 'moshi', not Hibiki")],
