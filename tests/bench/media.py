@@ -4,10 +4,12 @@
 
 A load generator in a process of its own (`load.py`) connects peers to a fresh server, lets them talk for eight seconds
 and reads the CPU time of the server's processes. Runs are shuffled and repeated, and medians taken; `--quick` does each
-once. A run in which a peer gets less than 49.5 packets a second of 50 is no figure: the server is overloaded.
+once. A run in which a peer gets less than 49.5 packets a second of 50 is no figure: the server is overloaded. Where
+there are a thousand listeners, the server has one core, and the load the others.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
@@ -18,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from tests.bench import namespace
+from tests.bench import cores, namespace
 from tests.bench.figures import record
 from tests.bench.load import Result
 from tests.bench.servers import AIORTC, FASTRTC, FORWARD, JANUS, PIPECAT, SPEECH, VOICE, Server, running
@@ -26,6 +28,9 @@ from tests.bench.servers import AIORTC, FASTRTC, FORWARD, JANUS, PIPECAT, SPEECH
 FULL_RATE = 49.5
 """Packets a second."""
 REPETITIONS = 3
+CATCH_UP = 12.0
+"""Seconds that a server with a thousand listeners has after the last has come: garbage collection, which looks at all
+of them as they come, holds it up for 0.3 s, and at nine tenths of a core it makes that good in four."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,13 @@ def measure(case: Case) -> Result:
     """One run with a fresh server. Raises RuntimeError if the server or the load generator fails."""
     listeners = ["--listeners", str(case.peers)] if case.kind != "echo" else ["--echo", str(case.peers)]
     voice = ["--voice"] if case.kind == "voice" else []
-    with running(case.server) as (url, pid):
+    with running(case.server) as (url, pid), contextlib.ExitStack() as stack:
         command = [sys.executable, "-m", "tests.bench.load", "--dialect", case.server.dialect, "--url", url]
         command += ["--pid", str(pid), *listeners, *voice]
+        if case in THOUSAND:
+            command += ["--settle", str(CATCH_UP)]
+            if len(os.sched_getaffinity(0)) > 1:
+                stack.enter_context(cores.held(pid, 1))  # what it is said to fit on
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{case.server.name}, {case.peers} peers: {done.stderr[-2000:]}")
@@ -171,9 +180,9 @@ def run(names: Sequence[str], repetitions: int) -> None:
         results.compare("fanout_vs_janus", ours, Case(JANUS, "listeners", 60), 0.4)
         results.compare("fanout_vs_mediarelay", ours, results.most(AIORTC, "listeners", 20, 10, 5), 1 / 60)
     if "fanout1000" in names:
-        for result in results.good(THOUSAND[1]):
-            late = result.late_ms["p99"]
-            record("fanout_1000_tick_late_p99_ms", late, "ms", "< 20", late < 20)
+        if lates := sorted(result.late_ms["p99"] for result in results.good(THOUSAND[1])):
+            print("p99 of the ticks' lateness, run by run: " + ", ".join(f"{late:.1f}" for late in lates) + " ms")
+            record("fanout_1000_tick_late_p99_ms", median(lates), "ms", "< 20", median(lates) < 20)
         for case in THOUSAND:
             if cost := results.cost(case):
                 record(f"fanout_1000_{case.kind}_cores", cost, "cores")
