@@ -113,7 +113,7 @@ class Batch:
         self.lengths = memoryview(self._vectors).cast("P")[1::2]
         """Bytes of each."""
         self._names = memoryview(self._headers).cast("P")[:: MSGHDR.size // 8]
-        self._all_names = np.frombuffer(self._headers, np.uintp)[:: MSGHDR.size // 8]
+        self._all_names = np.frombuffer(self._headers, np.uintp)[:: MSGHDR.size // 8]  # the same, for many at once
         self._rows = np.frombuffer(self.bytes, np.uint8).reshape(SIZE, STRIDE)
         self._sendmmsg = _sendmmsg()
 

@@ -61,7 +61,8 @@ def _moshi(settings: Settings) -> DialogueThread:
     from models.moshi import Moshi
 
     try:
-        moshi = Moshi(folder := _moshi_folder(settings), settings.moshi_seats, settings.moshi_context or None)
+        folder = _moshi_folder(settings)
+        moshi = Moshi(folder, settings.moshi_seats, settings.moshi_context or None)
     except EngineError as error:
         raise ValueError(str(error)) from error
     if moshi.name != "moshi":

@@ -11,7 +11,7 @@ second worker would need: the numbers of people are no measure of anything then,
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,13 +20,13 @@ import aiohttp
 from tests.bench import cores
 from tests.bench.figures import record
 from tests.bench.peer import Air
-from tests.bench.person import Person, new_room
+from tests.bench.person import Person, meeting
 from tests.bench.servers import PRODUCT, running
 from tests.bench.talk import RATE, plain, silence
 from tests.sentences import SENTENCES
 from tests.speech import flite, peak
 
-LANGUAGES = ("en", "es", "fr")
+MEETING = 3
 CORES = 2
 LATE, SHARE = 0.02, 0.01
 """Seconds, one packet; of the ticks, those that may be later."""
@@ -35,6 +35,14 @@ TRIES = 3
 """Something else may have had the processor."""
 MOST = 600
 """People, at which it ends on any machine."""
+
+
+@contextlib.contextmanager
+def serving(workers: int) -> Iterator[tuple[str, int]]:
+    """(URL, process id) of a fresh server."""
+    flags = ("--dialogue", "none", "--max-rooms", "400", "--chat-rate", "1000", "--http-rate", "100000")
+    with running(replace(PRODUCT, options=(*PRODUCT.options, *flags, "--workers", str(workers)))) as server:
+        yield server
 
 
 async def ready(http: aiohttp.ClientSession, base: str, workers: int) -> dict[str, Any]:
@@ -73,12 +81,9 @@ class Crowd:
 
     async def grow(self) -> None:
         """Another meeting. Raises TimeoutError if one of them does not get in."""
-        room = await new_room(self._http, self._base)
-        for language in LANGUAGES:
-            person = Person(self._http, self._base, room, f"From {language}", language)
-            person.peer.talk = self._nothing if language != LANGUAGES[0] else self._words
-            self.people.append(person)
-            await person.join(self._tasks, self._air)
+        circle = await meeting(self._http, self._base, MEETING, self._nothing, self._tasks, self._air)
+        circle[0].peer.talk = self._words
+        self.people += circle
 
     async def late(self) -> float:
         """The share of ticks that are later than LATE; 1 if people fell out."""
@@ -113,7 +118,7 @@ async def served(base: str, pid: int, workers: int) -> int:
                 tried = ", ".join(f"{share:.2%}" for share in shares)
                 print(f"{workers} on {how}: {len(people.people):>3} people, {tried} of the ticks late", flush=True)
                 if shares[-1] > SHARE:
-                    return len(people.people) - len(LANGUAGES)
+                    return len(people.people) - MEETING
             return MOST
 
 
@@ -123,8 +128,7 @@ def main() -> None:
         return
     found = []
     for workers in (1, 2):
-        flags = ("--dialogue", "none", "--http-rate", "100000", "--max-rooms", "400", "--workers", str(workers))
-        with running(replace(PRODUCT, options=(*PRODUCT.options, *flags))) as (base, pid):
+        with serving(workers) as (base, pid):
             found.append(asyncio.run(served(base, pid, workers)))
         record(f"people_in_time_workers{workers}", found[-1], "people")
     record("workers2_vs_1", found[1] / max(1, found[0]), "ratio")

@@ -39,14 +39,18 @@ def held(pid: int, cores: int) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _pinned(pid: int, its: list[int], ours: list[int]) -> Iterator[None]:
-    everything = os.sched_getaffinity(0)
     try:
-        for thread in _threads(pid):
-            os.sched_setaffinity(thread, its)
-        os.sched_setaffinity(0, ours)
+        _pin(_threads(pid), its)
+        _pin([0], ours)
         yield
     finally:
-        os.sched_setaffinity(0, everything)
+        _pin([0, *_threads(pid)], its + ours)
+
+
+def _pin(threads: list[int], cores: list[int]) -> None:
+    for thread in threads:
+        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+            os.sched_setaffinity(thread, cores)
 
 
 @contextlib.contextmanager

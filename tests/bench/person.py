@@ -8,6 +8,7 @@ import aiohttp
 
 from tests.bench.dialects import Refused
 from tests.bench.peer import Air, Peer
+from tests.bench.talk import Talk
 
 SLOTS = 8
 """As many as the page offers."""
@@ -59,6 +60,22 @@ class Person:
             await self._ws.send_json({"type": "session.leave"})
             await self._ws.close()
         await self.peer.close()
+
+
+LANGUAGES = ("en", "es", "fr")
+
+
+async def meeting(
+    http: aiohttp.ClientSession, base: str, size: int, talk: Talk, tasks: asyncio.TaskGroup, air: Air
+) -> list[Person]:
+    """So many people in a room of their own, languages in turn, who all say that. Raises Refused, and TimeoutError if
+    one of them does not get in."""
+    room = await new_room(http, base)
+    people = [Person(http, base, room, f"Person {n}", LANGUAGES[n % len(LANGUAGES)]) for n in range(size)]
+    for person in people:
+        person.peer.talk = talk
+        await person.join(tasks, air)
+    return people
 
 
 async def new_room(http: aiohttp.ClientSession, base: str) -> str:

@@ -15,19 +15,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import AsyncIterator, Mapping
 from statistics import median
 
 import aiohttp
 import numpy as np
 
 from tests.bench import capacity
-from tests.bench.capacity import ready
+from tests.bench.capacity import ready, serving
 from tests.bench.figures import percentile, record
 from tests.bench.join import joins
 from tests.bench.person import new_room
-from tests.bench.servers import PRODUCT, running
 from tests.client import RATE, Client
 from tests.sentences import SENTENCES
 from tests.speech import flite, peak
@@ -38,15 +36,6 @@ CHAT_EVERY = 0.1
 PAUSE = 0.6
 """Seconds between two sentences."""
 LANGUAGES = {"Ana": "en", "Bob": "es"}
-
-
-@contextlib.contextmanager
-def serving(workers: int) -> Iterator[str]:
-    """A fresh server."""
-    flags = ["--dialogue", "none", "--max-rooms", "400", "--chat-rate", "1000", "--http-rate", "100000"]
-    flags += ["--workers", str(workers)]
-    with running(replace(PRODUCT, options=(*PRODUCT.options, *flags))) as (base, _):
-        yield base
 
 
 # how fast in
@@ -160,7 +149,7 @@ async def _get(http: aiohttp.ClientSession, url: str) -> None:
 def main() -> None:
     kills = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 10
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before anything here ran")
-    with serving(2) as base:
+    with serving(2) as (base, _):
         back, lost, twice = asyncio.run(crashes(base, kills))
         double = asyncio.run(doubles(base))
     record("resume_after_kill_median_s", median(back), "s")
@@ -171,7 +160,7 @@ def main() -> None:
     record("double_placements", double, "", "0", double == 0)
     medians = []
     for workers in (1, 2):
-        with serving(workers) as base:
+        with serving(workers) as (base, _):
             ms = asyncio.run(joining(base, workers))
         medians.append(median(ms))
         record(f"join_workers{workers}_median_ms", median(ms), "ms")

@@ -17,7 +17,7 @@ import aiohttp
 from tests.bench import namespace
 from tests.bench.figures import record
 from tests.bench.peer import Air
-from tests.bench.person import Person, new_room
+from tests.bench.person import meeting
 from tests.bench.servers import PRODUCT, running
 from tests.bench.talk import RATE, plain, silence
 from tests.bench.usage import usage
@@ -25,7 +25,6 @@ from tests.sentences import SENTENCES
 from tests.speech import flite, peak
 
 PEOPLE = 6
-LANGUAGES = ("en", "es", "fr")
 TURN, PAUSE = 3.5, 1.0
 """Seconds."""
 ROUNDS = 2
@@ -39,17 +38,7 @@ async def run(rooms: int, base: str, pid: int) -> None:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http, asyncio.TaskGroup() as tasks:
         empty = usage(pid)
         carrying = tasks.create_task(air.run())
-        circles: list[list[Person]] = []
-        for _ in range(rooms):
-            room = await new_room(http, base)
-            circle = [
-                Person(http, base, room, f"Person {index}", LANGUAGES[index % len(LANGUAGES)])
-                for index in range(PEOPLE)
-            ]
-            for person in circle:
-                person.peer.talk = nothing
-                await person.join(tasks, air)
-            circles.append(circle)
+        circles = [await meeting(http, base, PEOPLE, nothing, tasks, air) for _ in range(rooms)]
         people = [person for circle in circles for person in circle]
         await asyncio.sleep(2)
         loop = asyncio.get_running_loop()

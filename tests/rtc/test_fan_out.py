@@ -151,10 +151,6 @@ def stack() -> Iterator[contextlib.ExitStack]:
         yield stack
 
 
-def sequences(datagrams: Sequence[bytes]) -> list[int]:
-    return [int.from_bytes(one[2:4], "big") for one in datagrams]
-
-
 def payloads(datagrams: Sequence[bytes]) -> list[bytes]:
     return [one[HEADER_SIZE:] for one in datagrams]
 
