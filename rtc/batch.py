@@ -120,7 +120,10 @@ class Batch:
     def post(self, size: int, to: Address) -> None:
         """The next datagram is written, so many bytes: it goes to `to`."""
         if not together.depth:
-            self._send(0, size, to)
+            try:
+                self._socket.sendto(self.bytes[:size], to.pair)
+            except OSError:
+                self.lost += 1
             return
         count = self.count
         self.lengths[count] = size

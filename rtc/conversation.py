@@ -8,7 +8,6 @@ taken, begun and released between two steps. What the model says to somebody who
 
 import asyncio
 import contextlib
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -148,10 +147,10 @@ class Conversation:
         self.voice = Talking(stream, stats, dialogue.sample_rate)
         self._outlet: Outlet | None = None
 
-    def packet(self, packet: Packet) -> None:
-        """A packet of the microphone."""
+    def packet(self, packet: Packet, now: float) -> None:
+        """A packet of the microphone. `now`: clock seconds."""
         if not self.muted:
-            self.inbound.push(packet, time.monotonic())
+            self.inbound.push(packet, now)
 
     def mute(self, muted: bool) -> None:
         """Muted, the voice hears silence."""

@@ -7,7 +7,6 @@ other, finals before interims: words and voices of a later segment never overtak
 
 import asyncio
 import logging
-import time
 from collections import deque
 from dataclasses import replace
 
@@ -85,9 +84,8 @@ class Interpreter:
 
     # in: packets
 
-    def packet(self, packet: Packet) -> None:
-        """A packet of the microphone: forwarded as it is, then decoded for the models."""
-        now = time.monotonic()
+    def packet(self, packet: Packet, now: float) -> None:
+        """A packet of the microphone: forwarded as it is, then decoded for the models. `now`: clock seconds."""
         heard = not self.muted and self._gate.hears(packet.level, now)
         if heard:
             if self._stream is not None and not self._stream.active:

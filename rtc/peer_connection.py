@@ -5,7 +5,7 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,7 +27,7 @@ from rtc.fan_out import Outlet
 from rtc.mixer import Mixer
 from rtc.ports import Ports
 from rtc.receiver import Microphone
-from rtc.rtp import Packet
+from rtc.rtp import OnPacket
 from rtc.sdp import Admission, BadOffer, admit, complete, is_mdns
 from rtc.sender import SlotSender
 from rtc.ticker import Ticker
@@ -66,7 +66,7 @@ class PeerConnection:
         self,
         ice_servers: list[dict[str, Any]],
         max_slots: int,
-        on_packet: Callable[[Packet], None],
+        on_packet: OnPacket,
         ticker: Ticker,
         ports: Ports | None = None,
         channel: Channel | None = None,
@@ -101,8 +101,13 @@ class PeerConnection:
         if self._pc.connectionState == "connected":
             self._settled.set()
         elif self._pc.connectionState in ("failed", "closed"):
-            self._ended.set()
-            self._settled.set()
+            self._finish()
+
+    def _finish(self) -> None:
+        for transport in self._transports.values():
+            transport.end()
+        self._ended.set()
+        self._settled.set()
 
     def _on_channel(self, raw: RTCDataChannel) -> None:
         assert self._channel is not None, "the m-line is rejected otherwise"
@@ -188,11 +193,10 @@ class PeerConnection:
 
     def _received(self, data: bytes) -> None:
         microphone = self.microphone
-        if microphone is None or self._ended.is_set():
+        if microphone is None:
             return
         now = time.monotonic()
-        microphone.received(data, now)
-        if microphone.incomplete and (missing := microphone.wanted(now, self.round_trip or 0.0)):
+        if microphone.received(data, now) and (missing := microphone.wanted(now, self.round_trip or 0.0)):
             assert self._upstream is not None and microphone.ssrc is not None, "something came before"
             self._upstream.send_rtcp(self._compound(self._name, rtcp.nack(self._name, microphone.ssrc, missing)))
 
@@ -305,8 +309,7 @@ class PeerConnection:
         self._ticker.forget(self._report)
         if self._mixer is not None:
             self._ticker.silence(self._mixer.tick)
-        self._ended.set()
-        self._settled.set()
+        self._finish()
 
     async def close(self) -> None:
         """Idempotent and not to be cancelled: aiortc's own close waits for ever after it was cancelled once."""

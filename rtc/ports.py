@@ -18,7 +18,7 @@ import logging
 import secrets
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from aioice import Candidate, stun
@@ -49,7 +49,9 @@ class Place(StunProtocol):
     def __init__(self, connection: Any, port: "Port") -> None:
         super().__init__(connection)
         self.port = port
-        self.addresses: set[tuple[str, int]] = set()
+        self.on_media: Callable[[bytes], None] = port.stray
+        """Gets datagrams of SRTP and SRTCP (RFC 7983)."""
+        self.addresses: set[tuple[Any, ...]] = set()
         """From which its client sends."""
         self.connection_made(_Share(self))
 
@@ -83,7 +85,7 @@ class Port(asyncio.DatagramProtocol):
         self.strays = 0
         """Datagrams that are nobody's."""
         self._places: dict[str, Place] = {}  # by user name fragment
-        self._by_address: dict[tuple[str, int], Place] = {}
+        self._by_address: dict[tuple[Any, ...], Place] = {}
 
     def __len__(self) -> int:
         return len(self._places)
@@ -112,20 +114,26 @@ class Port(asyncio.DatagramProtocol):
             self.transport.close()
 
     def datagram_received(self, data: bytes, address: tuple[Any, ...]) -> None:
-        if len(address) > 2:  # IPv6
-            address = address[:2]
         place = self._by_address.get(address)
-        if data and data[0] < 4:  # RFC 7983: STUN
+        first = data[0] if data else 0xFF
+        if place is not None and 127 < first < 192:  # RFC 7983
+            place.on_media(data)
+            return
+        if first < 4:
             place = self._by_stun(data, address, place)
         if place is None:
-            self.strays += 1
+            self.stray(data)
         else:
-            place.datagram_received(data, address)
+            place.datagram_received(data, address[:2])
+
+    def stray(self, data: bytes) -> None:
+        """A datagram that is nobody's."""
+        self.strays += 1
 
     def error_received(self, error: Exception) -> None:
         """A datagram came back: who does not answer any more is known by the checks of consent (RFC 7675)."""
 
-    def _by_stun(self, data: bytes, address: tuple[str, int], known: Place | None) -> Place | None:
+    def _by_stun(self, data: bytes, address: tuple[Any, ...], known: Place | None) -> Place | None:
         """Whose a STUN message is. A request tells by its user name; its address is its connection's from now on, if it
         was signed with that connection's password. A response is to who asked."""
         if data[0] & 1:  # RFC 8489 §5: a response, or an error

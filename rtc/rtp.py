@@ -1,12 +1,15 @@
 """RTP packets: what of them matters to us, parsed in one pass (RFC 3550 §5.1, RFC 8285). Pure."""
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
-_FIXED = struct.Struct("!BBHII")
+FIXED = struct.Struct("!BBHII")
+"""The header without extension and contributing sources: flags, marker and payload type, sequence number, timestamp,
+SSRC."""
 _EXTENSION = struct.Struct("!HH")
 
-HEADER_SIZE = _FIXED.size
+HEADER_SIZE = FIXED.size
 
 
 @dataclass(slots=True)
@@ -23,6 +26,10 @@ class Packet:
     """-dBov of the RTP audio-level extension (RFC 6464): 0 is loudest, 127 silence."""
 
 
+OnPacket = Callable[[Packet, float], None]
+"""Takes a packet, and when it came (clock seconds)."""
+
+
 def signed(difference: int, bits: int) -> int:
     """Difference of two wrapping counters as a signed number (RFC 1982)."""
     half = 1 << (bits - 1)
@@ -31,14 +38,14 @@ def signed(difference: int, bits: int) -> int:
 
 def header(marker: int, payload_type: int, sequence: int, timestamp: int, ssrc: int) -> bytes:
     """A fixed header, without extension and contributing sources. All fields in range."""
-    return _FIXED.pack(0x80, marker << 7 | payload_type, sequence, timestamp, ssrc)
+    return FIXED.pack(0x80, marker << 7 | payload_type, sequence, timestamp, ssrc)
 
 
 def extended_header(
     marker: int, payload_type: int, sequence: int, timestamp: int, ssrc: int, extension: bytes
 ) -> bytes:
     """The same with a header extension, whole 32-bit words (`one_byte_extension` makes one)."""
-    return _FIXED.pack(0x90, marker << 7 | payload_type, sequence, timestamp, ssrc) + extension
+    return FIXED.pack(0x90, marker << 7 | payload_type, sequence, timestamp, ssrc) + extension
 
 
 def one_byte_extension(identifier: int, value: bytes) -> bytes:
@@ -56,7 +63,7 @@ def parse(data: bytes, level_id: int = 0) -> tuple[int, Packet]:
     size = len(data)
     if size < HEADER_SIZE:
         raise ValueError("an RTP packet has at least 12 bytes")
-    flags, kind, sequence, timestamp, ssrc = _FIXED.unpack_from(data)
+    flags, kind, sequence, timestamp, ssrc = FIXED.unpack_from(data)
     start = HEADER_SIZE + 4 * (flags & 0x0F)
     level: int | None = None
     if flags & 0x10:

@@ -55,9 +55,10 @@ class Stream:
     def send(self, packet: Packet, now: float) -> None:
         """Hand the packet to every listener. Nothing is decoded or encoded here."""
         self.packets += 1
-        if self._ssrc not in (None, packet.ssrc):  # the source began anew (its client reconnected): no number goes on
-            self.gap()
-        self._ssrc = packet.ssrc
+        if packet.ssrc != self._ssrc:
+            if self._ssrc is not None:  # the source began anew (its client reconnected): no number goes on
+                self.gap()
+            self._ssrc = packet.ssrc
         late = self._newest is not None and not 0 < (packet.sequence - self._newest) & 0xFFFF < 0x8000
         if not late:
             self._newest = packet.sequence

@@ -142,7 +142,7 @@ class Transport:
             if not data:
                 return  # aiortc's DTLS task would die of it
             if 127 < data[0] < 192:
-                self._received(data)
+                self.received(data)
                 return
             try:
                 others(data, address)
@@ -150,31 +150,36 @@ class Transport:
                 self.refused += 1
 
         protocol.datagram_received = received
+        if isinstance(protocol, Place):
+            protocol.on_media = self.received
 
-    def _received(self, data: bytes) -> None:
+    def received(self, data: bytes) -> None:
+        """A datagram of RTP or RTCP, as it came."""
         if self._receiver is None:
             self._receiver = self._dtls._rx_srtp
             if self._receiver is None:
                 self.early += 1
                 return
             self._receiving = self._receiver._srtp[0]
-        # RFC 5761 §4: RTCP packet types lie where RTP payload types 64 to 95 with a marker would
-        rtcp = len(data) > 1 and 191 < data[1] < 224
-        plain = _run(_unprotect_rtcp if rtcp else _unprotect, self._receiving, data)
-        if plain is None:
+        size = len(data)
+        if not 1 < size <= MAX_DATAGRAM:
             self.refused += 1
-        elif rtcp:
-            self._on_rtcp(plain)
-        else:
-            self._on_rtp(plain)
-
-    def send(self, packet: bytes) -> bool:
-        """Protect and send one RTP packet now. False: not connected, or so late that SRTP refuses its number."""
-        return self._send(packet, _protect)
+        elif 191 < data[1] < 224:  # RFC 5761 §4: they lie where RTP payload types 64 to 95 with a marker would
+            if (plain := _run(_unprotect_rtcp, self._receiving, data)) is None:
+                self.refused += 1
+            else:
+                self._on_rtcp(plain)
+        else:  # once for each packet: `_run`, written out
+            _bytes[0:size] = data
+            _length[0] = size
+            if _unprotect(self._receiving, _memory, _length):
+                self.refused += 1
+            else:
+                self._on_rtp(_bytes[0 : _length[0]])
 
     def send_rtcp(self, packet: bytes) -> bool:
-        """The same for a compound RTCP packet."""
-        return self._send(packet, _protect_rtcp)
+        """Protect and send one compound RTCP packet now. False: not connected."""
+        return self.send(packet, _protect_rtcp)
 
     @property
     def lane(self) -> Lane | None:
@@ -183,7 +188,8 @@ class Transport:
             return None
         return Lane(self._batch, self._address, self._sender, self._sending, self._nominated, self._pair)
 
-    def _send(self, packet: bytes, protect: Any) -> bool:
+    def send(self, packet: bytes, protect: Any = _protect) -> bool:
+        """The same for one RTP packet; also False if it is so late that SRTP refuses its number."""
         # Once for each packet and listener: `_run` and whatever can be looked up before is written out
         if self._nominated.get(1) is not self._pair:
             self._follow()
@@ -220,9 +226,17 @@ class Transport:
         if isinstance(pair.protocol, Place):
             self._batch, self._address = pair.protocol.port.batch, Address(pair.remote_addr)
 
+    def end(self) -> None:
+        """Hand on nothing that comes. Idempotent."""
+        self._on_rtp = self._on_rtcp = _nothing
+
     def close(self) -> None:
         """What is still sent is dropped, unless ICE nominates another pair. Idempotent."""
         self._pair = self._batch = None
+
+
+def _nothing(data: bytes) -> None:
+    """Instead of who took packets."""
 
 
 def _run(function: Any, handle: Any, data: bytes) -> bytes | None:

@@ -47,8 +47,8 @@ class Talker(Session):
     def _work(self) -> Iterable[Coroutine[Any, Any, None]]:
         return self._talk(), self._watch_length()
 
-    def _packet(self, packet: Packet) -> None:
-        self._conversation.packet(packet)
+    def _packet(self, packet: Packet, now: float) -> None:
+        self._conversation.packet(packet, now)
 
     def _media_changed(self, old: dict[str, Outlet] | None) -> None:
         self._conversation.attach(next(iter(self.slots.values()), None))

@@ -5,7 +5,6 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from rtc.channel import Channel
@@ -14,7 +13,7 @@ from rtc.engine_thread import Engine
 from rtc.peer_connection import PeerConnection
 from rtc.ports import Ports
 from rtc.room import Room, RoomFull
-from rtc.rtp import Packet
+from rtc.rtp import OnPacket
 from rtc.stats import Stats
 from rtc.streaming_translation import StreamingTranslator
 from rtc.ticker import Ticker
@@ -307,7 +306,7 @@ class House:
             self.write_down(participant.room)
 
     def connect(
-        self, max_slots: int, on_packet: Callable[[Packet], None], ticker: Ticker, channel: Channel | None = None
+        self, max_slots: int, on_packet: OnPacket, ticker: Ticker, channel: Channel | None = None
     ) -> PeerConnection:
         """A media connection with our ICE servers, on our ports."""
         return PeerConnection(self.ice.for_server(), max_slots, on_packet, ticker, self._ports, channel)

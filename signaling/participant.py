@@ -84,8 +84,8 @@ class Participant(Session):
     def _work(self) -> Iterable[Coroutine[Any, Any, None]]:
         return self._interpreter.run(), self._translate_chats()
 
-    def _packet(self, packet: Packet) -> None:
-        self._interpreter.packet(packet)
+    def _packet(self, packet: Packet, now: float) -> None:
+        self._interpreter.packet(packet, now)
 
     def _media_changed(self, old: dict[str, Outlet] | None) -> None:
         if old is not None:

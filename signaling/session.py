@@ -15,7 +15,7 @@ from rtc.events import RoomEvent, TranscriptInterim
 from rtc.fan_out import Outlet
 from rtc.peer_connection import MediaFailed, PeerConnection
 from rtc.room import new_id
-from rtc.rtp import Packet
+from rtc.rtp import OnPacket, Packet
 from rtc.sdp import BadOffer
 from rtc.stats import Stats
 from rtc.ticker import Ticker
@@ -25,7 +25,7 @@ from signaling.settings import Settings
 
 log = logging.getLogger(__name__)
 
-Connector = Callable[[int, Callable[[Packet], None], Ticker], PeerConnection]
+Connector = Callable[[int, OnPacket, Ticker], PeerConnection]
 """Makes a media connection of: the most slots, who gets the microphone's packets, the timer."""
 
 
@@ -82,8 +82,8 @@ class Session(ABC):
         """What runs, besides media and attendance, as long as they live."""
 
     @abstractmethod
-    def _packet(self, packet: Packet) -> None:
-        """A packet of their microphone."""
+    def _packet(self, packet: Packet, now: float) -> None:
+        """A packet of their microphone, which came at `now` (clock seconds)."""
 
     @abstractmethod
     def _depart(self) -> None:

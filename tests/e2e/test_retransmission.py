@@ -53,16 +53,16 @@ class Loss:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._seen: set[bytes] = set()
-        received, send = Transport._received, Transport.send
+        received, send = Transport.received, Transport.send
 
         def lossy_received(transport: Transport, data: bytes) -> None:
             if not (127 < data[0] < 192 and not 191 < data[1] < 224 and self._loses(b"in", data)):
                 received(transport, data)
 
-        def lossy_send(transport: Transport, packet: bytes) -> bool:
-            return self._loses(b"out", packet) or send(transport, packet)
+        def lossy_send(transport: Transport, packet: bytes, *rtcp: Any) -> bool:
+            return (not rtcp and self._loses(b"out", packet)) or send(transport, packet, *rtcp)
 
-        monkeypatch.setattr(Transport, "_received", lossy_received)
+        monkeypatch.setattr(Transport, "received", lossy_received)
         monkeypatch.setattr(Transport, "send", lossy_send)
 
     def _loses(self, direction: bytes, packet: bytes) -> bool:

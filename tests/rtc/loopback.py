@@ -95,7 +95,7 @@ async def connected(
     heard: list[Packet] = []
     news = asyncio.Event()
 
-    def on_packet(packet: Packet) -> None:
+    def on_packet(packet: Packet, now: float) -> None:
         heard.append(packet)
         news.set()
 

@@ -96,7 +96,11 @@ class Line:
 
     @property
     def our_end(self) -> list[tuple[Any, str]]:
-        return [(transport, "_received") for transport in self.pair.ours._transports.values()]
+        return [
+            (place, "on_media")
+            for dtls in self.pair.ours._transports
+            for place in dtls.transport._connection._protocols
+        ]
 
     @property
     def their_end(self) -> list[tuple[Any, str]]:

@@ -20,20 +20,25 @@ class Heard:
     def __init__(self, repair_type: int | None = None, again: bool = False) -> None:
         self.packets: list[Packet] = []
         self.sources: list[int] = []
-        self.microphone = Microphone(111, LEVEL_ID, self.packets.append, self.sources.append)
+        self.incomplete = False
+        """Packets are missing that the client would send again, it said last."""
+        self.microphone = Microphone(111, LEVEL_ID, self._packet, self.sources.append)
         if again or repair_type is not None:
             self.microphone.ask_again(repair_type)
 
+    def _packet(self, packet: Packet, now: float) -> None:
+        self.packets.append(packet)
+
     def receive(self, *sequences: int, ssrc: int = ANA, now: float = 10.0) -> None:
         for sequence in sequences:
-            self.microphone.received(rtp(sequence, ssrc), now)
+            self.incomplete = self.microphone.received(rtp(sequence, ssrc), now)
 
     def repair(self, *sequences: int, now: float = 10.0) -> None:
         """From the stream for it."""
         for number, sequence in enumerate(sequences):
             packet = wrap(Packet(ANA, sequence & 0xFFFF, sequence * FRAME & 0xFFFF_FFFF, 0, OPUS), REPAIR, number)
             head = header(0, 112, packet.sequence, packet.timestamp, packet.ssrc)
-            self.microphone.received(head + packet.payload, now)
+            self.incomplete = self.microphone.received(head + packet.payload, now)
 
     @property
     def numbers(self) -> list[int]:
@@ -50,11 +55,11 @@ def rtp(sequence: int, ssrc: int = ANA, payload_type: int = 111) -> bytes:
 def test_packets_are_handed_on_as_they_came() -> None:
     """In their order, with their level; the source is known before its first packet."""
     order: list[object] = []
-    microphone = Microphone(111, LEVEL_ID, order.append, order.append)
+    microphone = Microphone(111, LEVEL_ID, lambda *arrival: order.append(arrival), order.append)
     level = one_byte_extension(LEVEL_ID, b"\xa5")
     for sequence in (2, 1):
-        microphone.received(extended_header(1, 111, sequence, 960, ANA, level) + OPUS, 10.0)
-    assert order == [ANA, Packet(ANA, 2, 960, 1, OPUS, 0x25), Packet(ANA, 1, 960, 1, OPUS, 0x25)]
+        microphone.received(extended_header(1, 111, sequence, 960, ANA, level) + OPUS, 10.0 + sequence)
+    assert order == [ANA, (Packet(ANA, 2, 960, 1, OPUS, 0x25), 12.0), (Packet(ANA, 1, 960, 1, OPUS, 0x25), 11.0)]
     assert (microphone.ssrc, microphone.level) == (ANA, 0x25)
 
 
@@ -93,7 +98,7 @@ def test_a_new_ssrc_takes_over() -> None:
     heard.receive(1, 3)
     heard.receive(40_000, 40_001, ssrc=EVA)
     assert heard.sources == [ANA, EVA]
-    assert not heard.microphone.incomplete
+    assert not heard.incomplete
     block = heard.microphone.report(11.0)
     assert block is not None
     assert (block.ssrc, block.packets_lost, block.highest_sequence) == (EVA, 0, 40_001)
@@ -118,7 +123,7 @@ def test_an_ssrc_for_each_packet() -> None:
     for ssrc in range(300):
         heard.receive(ssrc * 7, ssrc=ssrc)
     assert heard.sources == list(range(300)) and len(heard.packets) == 300
-    assert heard.microphone.packets_lost == 0 and not heard.microphone.incomplete
+    assert heard.microphone.packets_lost == 0 and not heard.incomplete
 
 
 def test_a_goodbye_ends_the_statistics() -> None:
@@ -167,7 +172,7 @@ def test_a_report_from_a_client_long_silent_can_be_sent() -> None:
 def test_without_agreement_nothing_is_asked() -> None:
     heard = Heard()
     heard.receive(1, 5)
-    assert not heard.microphone.incomplete and heard.microphone.wanted(10.0, 0.0) == []
+    assert not heard.incomplete and heard.microphone.wanted(10.0, 0.0) == []
     heard.repair(2)
     assert heard.numbers == [1, 5] and heard.microphone.strange == 1
 
@@ -175,11 +180,11 @@ def test_without_agreement_nothing_is_asked() -> None:
 def test_what_is_sent_again_on_the_same_stream_is_used() -> None:
     heard = Heard(again=True)
     heard.receive(65_534, 65_537)
-    assert heard.microphone.incomplete
+    assert heard.incomplete
     assert heard.microphone.wanted(10.0, 0.0) == [65_535, 0]
     heard.receive(65_535, 65_536)
     assert heard.numbers == [65_534, 1, 65_535, 0]
-    assert not heard.microphone.incomplete
+    assert not heard.incomplete
     assert (heard.microphone.retransmissions, heard.microphone.packets_lost) == ((2, 2), 0)
 
 
@@ -190,7 +195,7 @@ def test_what_is_sent_again_on_its_own_stream_is_used() -> None:
     heard.microphone.wanted(10.0, 0.0)
     heard.repair(65_535, 65_536)
     assert heard.packets[2:] == [Packet(ANA, n & 0xFFFF, n * FRAME, 0, OPUS) for n in (65_535, 65_536)]
-    assert heard.sources == [ANA] and not heard.microphone.incomplete
+    assert heard.sources == [ANA] and not heard.incomplete
     assert (heard.microphone.retransmissions, heard.microphone.packets_lost) == ((2, 2), 2)
 
 
@@ -204,7 +209,7 @@ def test_a_repair_that_nobody_misses_is_not_used() -> None:
     heard.repair(3, 3)
     assert heard.numbers == [1, 2, 4, 3]
     heard.receive(5, 6)
-    assert not heard.microphone.incomplete
+    assert not heard.incomplete
 
 
 def test_a_repair_without_audio_is_nothing() -> None:
@@ -212,7 +217,7 @@ def test_a_repair_without_audio_is_nothing() -> None:
     heard = Heard(112)
     heard.receive(1, 3)
     heard.microphone.received(header(0, 112, 1, 0, REPAIR) + b"\x00\x02", 10.0)
-    assert heard.numbers == [1, 3] and heard.microphone.incomplete
+    assert heard.numbers == [1, 3] and heard.incomplete
 
 
 def test_a_flood_is_not_passed_on() -> None:

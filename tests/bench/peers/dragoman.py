@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-import time
 
 import numpy as np
 from aiohttp import web
@@ -33,16 +32,6 @@ except ImportError:
     uvloop = None
 
 CONNECT_TIMEOUT = 20.0
-
-
-class Forward:
-    """A voice goes on as it came."""
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-
-    def packet(self, packet: Packet, now: float) -> None:
-        self._stream.send(packet, now)
 
 
 class Speech:
@@ -105,8 +94,8 @@ class Server:
     async def _offer(self, request: web.Request) -> web.Response:
         body = await request.json()
         stream = Stream(StreamKey("own", "original", "en")) if body["role"] == "echo" else self._shared
-        on_packet = (Speech if self._mode == "speech" else Forward)(stream).packet
-        pc = PeerConnection([], 16, lambda packet: on_packet(packet, time.monotonic()), self._ticker, self._ports)
+        on_packet = Speech(stream).packet if self._mode == "speech" else stream.send
+        pc = PeerConnection([], 16, on_packet, self._ticker, self._ports)
         answer, _ = await pc.accept(body["sdp"])
         for slot in pc.slots.values():
             stream.attach(slot)
