@@ -30,8 +30,8 @@ class Reception:
     def __init__(self) -> None:
         self._uncounted: list[tuple[int, int, float]] = []
         self.add: Callable[[tuple[int, int, float]], None] = self._uncounted.append
-        """Note one packet: its sequence number, timestamp and arrival (clock seconds). They are counted when somebody
-        asks, many at once: that is a third of the work, and who sends reports asks every few seconds."""
+        """Note one packet: its sequence number, timestamp and arrival (clock seconds). They are counted many at once,
+        when somebody asks; who sends reports does every few seconds."""
         self._base = self._highest = 0  # extended sequence numbers
         self._received = 0
         self._anew_at: int | None = None  # sequence number that would show the source has begun anew
