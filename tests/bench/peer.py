@@ -1,7 +1,9 @@
 """A WebRTC client that costs next to nothing: aiortc as far as the DTLS handshake, then packets by hand.
 
-Sending is a header, `protect` and `sendto`; receiving is a look at twelve bytes. Nothing is decoded while it runs, and
-all clients of a process share one loop (`Air`). Arrivals are timed by the kernel, so reading late does not matter.
+Sending is a header, `protect` and `sendto`. What comes is read only by probes; of all others the kernel counts the RTP
+packets that reach their sockets, and throws them away. So the clients take next to nothing of a machine that they share
+with the server, nor does the server wake them. Nothing is decoded while it runs, and all clients of a process share one
+loop (`Air`). Arrivals are timed by the kernel, so reading late does not matter.
 
 Linux only. Of aiortc's and asyncio's insides it uses `_nominated`, `_tx_srtp`, `_rx_srtp`, `_codecs`,
 `_headerExtensions`, `_ssrc` and `_remove_reader`.
@@ -9,6 +11,7 @@ Linux only. Of aiortc's and asyncio's insides it uses `_nominated`, `_tx_srtp`, 
 
 import asyncio
 import contextlib
+import ctypes
 import random
 import select
 import socket
@@ -24,8 +27,27 @@ from tests.bench.talk import Talk
 
 _HEADER = struct.Struct("!BBHII")
 _TIMESPEC = struct.Struct("@ll")
-_SO_TIMESTAMPNS = 35  # Linux; Python has no name for it
+_SO_ATTACH_FILTER, _SO_TIMESTAMPNS, _SO_MEMINFO = 26, 35, 55  # Linux; Python has no names for them
 _CONTROL = socket.CMSG_SPACE(_TIMESPEC.size)
+
+_LOAD, _AT_LEAST, _RETURN = 0x30, 0x35, 0x06  # a byte; jump if it is that or more, else; classic BPF's
+_NO_RTP = b"".join(
+    struct.pack("@HBBI", *instruction)
+    for instruction in (
+        (_LOAD, 0, 0, 8),  # the first byte after UDP's header
+        (_AT_LEAST, 0, 5, 128),  # less: STUN or DTLS (RFC 7983)
+        (_AT_LEAST, 4, 0, 192),
+        (_LOAD, 0, 0, 9),
+        (_AT_LEAST, 1, 0, 224),
+        (_AT_LEAST, 1, 0, 192),  # RTCP (RFC 5761 §4)
+        (_RETURN, 0, 0, 0),
+        (_RETURN, 0, 0, 0xFFFFFFFF),
+    )
+)
+_PROGRAM = ctypes.create_string_buffer(_NO_RTP, len(_NO_RTP))
+_FILTER = struct.pack("@HP", len(_NO_RTP) // 8, ctypes.addressof(_PROGRAM))
+"""Lets a socket drop RTP, and count it."""
+_MEMINFO = struct.Struct("@9I")
 
 BEAT = 0.001
 """Seconds. Talkers take turns on the beats of a packet's 20 ms, as people who joined at different times do."""
@@ -48,8 +70,7 @@ class Peer:
         self.heard = asyncio.Event()
         """Set by the first RTP packet."""
         self.offered_at = self.heard_at = 0.0
-        self.received = 0
-        """RTP packets."""
+        self._read = 0  # RTP packets
         self.frames: list[tuple[float, bytes]] | None = [] if probe else None
         """(arrival, datagram) of every one, kept by a probe only."""
         self.sent_at = array("d")
@@ -142,7 +163,7 @@ class Peer:
 
     def report(self) -> None:
         """A receiver report without loss (RFC 3550 §6.4.2)."""
-        if self.received:
+        if self._read:
             packet = struct.pack("!BBHI", 0x81, 201, 7, self._ssrc)
             packet += struct.pack("!IIIIII", self._last_ssrc, 0, self._last_sequence, 10, 0, 0)
             with contextlib.suppress(OSError):
@@ -161,15 +182,22 @@ class Peer:
             protocol.datagram_received(data, address)
         elif not 191 < data[1] < 224:  # RTP, not RTCP (RFC 5761 §4)
             _, _, self._last_sequence, _, self._last_ssrc = _HEADER.unpack_from(data)
-            self.received += 1
-            if self.frames is not None or not self.heard.is_set():
-                seconds, nanoseconds = _TIMESPEC.unpack(control[0][2])
-                arrived = seconds + nanoseconds / 1e9
-                if not self.heard.is_set():
-                    self.heard_at = arrived
-                    self.heard.set()
-                if self.frames is not None:
-                    self.frames.append((arrived, data))
+            self._read += 1
+            seconds, nanoseconds = _TIMESPEC.unpack(control[0][2])
+            arrived = seconds + nanoseconds / 1e9
+            if not self.heard.is_set():
+                self.heard_at = arrived
+                self.heard.set()
+                if self.frames is None:
+                    for one, _ in self._sockets.values():
+                        one.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _FILTER)
+            if self.frames is not None:
+                self.frames.append((arrived, data))
+
+    @property
+    def received(self) -> int:
+        """RTP packets that came."""
+        return self._read + sum(_dropped(own) for own, _ in self._sockets.values())
 
     def payloads(self) -> list[tuple[float, bytes]]:
         """(arrival, Opus) of all that a probe kept, decrypted now."""
@@ -187,6 +215,12 @@ class Peer:
         if self.air is not None:
             self.air.remove(self)
         await self.pc.close()
+
+
+def _dropped(sock: socket.socket) -> int:
+    """Packets that came and were not queued."""
+    dropped: int = _MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))[8]
+    return dropped
 
 
 class Air:
