@@ -111,7 +111,9 @@ class Batch:
             header = (0, length, vectors + 16 * index, 1, 0, 0, 0, 0)
             MSGHDR.pack_into(self._headers, MSGHDR.size * index, *header)
         self.lengths = memoryview(self._vectors).cast("P")[1::2]
-        """Bytes of each."""
+        """Bytes of each …"""
+        self.all_lengths = np.frombuffer(self._vectors, np.uintp)[1::2]
+        """… and the same for many at once."""
         self._names = memoryview(self._headers).cast("P")[:: MSGHDR.size // 8]
         self._all_names = np.frombuffer(self._headers, np.uintp)[:: MSGHDR.size // 8]  # the same, for many at once
         self._rows = np.frombuffer(self.bytes, np.uint8).reshape(SIZE, STRIDE)

@@ -1,17 +1,19 @@
 """One packet to many listeners, in one piece of work.
 
 Of what a packet costs for each who hears it, Python's part is mostly memory that the processor has not seen since the
-packet before. So those behind one socket whose streams run smoothly are rows of a table, a `Cohort`: all headers are
-written at once, each row is protected where it will be sent from, and one system call sends them. What a listener's
-slot has to know of all this (counters, what it sent last, what may be asked for again) it looks up when it is asked.
+packet before. So those whose streams run smoothly are rows of a table, a `Cohort`: all headers are written at once,
+each row is protected where it will be sent from, and one system call for each socket sends them. What a listener's slot
+has to know of all this (counters, what it sent last, what may be asked for again) it looks up when it is asked.
 """
 
 from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import islice
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 from pylibsrtp import Session
 from pylibsrtp._binding import ffi, lib
 
@@ -27,7 +29,10 @@ _HEAD = np.dtype([("flags", "u1"), ("kind", "u1"), ("sequence", ">u2"), ("timest
 """RFC 3550 §5.1, without extension and contributing sources."""
 
 _protect = lib.srtp_protect
-_length = ffi.new("int *")
+_sizes = ffi.new("int[]", SIZE)
+_each_size = [_sizes + index for index in range(SIZE)]
+_all_sizes = np.frombuffer(ffi.buffer(_sizes), np.intc)  # what libsrtp takes and gives: bytes of each row
+_pair = itemgetter(1)  # of what ICE has nominated
 
 
 class Lane(NamedTuple):
@@ -74,8 +79,8 @@ class Outlet(Protocol):
     def send(self, packet: Packet, now: float) -> None:
         """Never blocks. `now`: clock seconds."""
 
-    def join(self, cohort: Callable[[Lane], "Cohort"]) -> bool:
-        """Whether the following packets may come by the cohort of their lane, and not by `send`."""
+    def join(self, cohort: "Cohort") -> bool:
+        """Whether the following packets come by the cohort, and not by `send`."""
 
     def leave(self) -> None:
         """They come by `send` again."""
@@ -87,12 +92,25 @@ class Outlet(Protocol):
         """The RTP time at which the listener gets the packet with the stream's `timestamp`, if that can be said."""
 
 
-class Cohort:
-    """Those of a stream's listeners who are behind one socket. One packet after the other; none that came late."""
+class Run(NamedTuple):
+    """Rows that leave one socket in one system call."""
 
-    def __init__(self, batch: Batch, left: Callable[[Outlet], None]) -> None:
+    batch: Batch
+    start: int
+    heads: npt.NDArray[np.uint8]
+    """Their headers, one each: a part of all heads."""
+    names: npt.NDArray[np.uint64]
+    """Pointers to their addresses."""
+    addresses: list[Address]
+    handles: list[Any]
+    """libsrtp's."""
+
+
+class Cohort:
+    """Those of a stream's listeners who are on a lane. One packet after the other; none that came late."""
+
+    def __init__(self, left: Callable[[Outlet], None]) -> None:
         """`left` is told who is not here any more."""
-        self._batch = batch
         self._left = left
         self._members: dict[Outlet, tuple[Lane, Row]] = {}
         self._laid_out = False
@@ -125,50 +143,58 @@ class Cohort:
         """To everybody. Whoever cannot be reached like this leaves before, and has not been sent it."""
         if not self._laid_out:
             self._lay_out()
-        self._leave([row for row, (nominated, pair) in enumerate(self._watched) if nominated.get(1) is not pair])
+        self._leave(self._moved())
         self._kind[:] = self._kinds | np.uint8(packet.marker << 7)
         self._sequence[:] = self._sequences + np.uint16(packet.sequence)
         self._timestamp[:] = self._timestamps + np.uint32(packet.timestamp)
-        refused: list[int] = []
-        for start in range(0, len(self._heads), SIZE):
-            self._batch.lay(self._heads[start : start + SIZE], packet.payload, self._names[start : start + SIZE])
-            refused += self._send(start, HEADER_SIZE + len(packet.payload))
-        self._leave(refused)
+        self._leave([row for run in self._runs for row in self._send(run, packet.payload)])
         self.sent += 1
         self.octets += len(packet.payload)
         self.last, self.sent_at = packet, now
         self._recent.append(packet)
 
-    def _send(self, start: int, size: int) -> list[int]:
-        """Protect and send what is laid; the rows whose SRTP session refused."""
-        handles, addresses = self._handles[start : start + SIZE], self._addresses[start : start + SIZE]
-        pointers, lengths, length, protect = self._batch.pointers, self._batch.lengths, _length, _protect
+    def _moved(self) -> list[int]:
+        """Rows whose connection goes another way now, or none."""
+        try:
+            if list(map(_pair, self._nominated)) == self._pairs:
+                return []
+        except KeyError:  # a connection is closed
+            pass
+        return [row for row, pair in enumerate(self._pairs) if self._nominated[row].get(1) is not pair]
+
+    @staticmethod
+    def _send(run: Run, payload: bytes) -> list[int]:
+        """Protect and send; the rows whose SRTP session refused."""
+        batch, count = run.batch, len(run.handles)
+        batch.lay(run.heads, payload, run.names)
+        _all_sizes[:count] = HEADER_SIZE + len(payload)
+        statuses = list(map(_protect, run.handles, batch.pointers, _each_size))
+        batch.all_lengths[:count] = _all_sizes[:count]
         refused, first = [], 0
-        for index, handle in enumerate(handles):
-            length[0] = size
-            if protect(handle, pointers[index], length):
-                refused.append(start + index)
-                self._batch.send(first, index, addresses)
-                first = index + 1
-            else:
-                lengths[index] = length[0]
-        self._batch.send(first, len(handles), addresses)
+        if any(statuses):
+            for index, status in enumerate(statuses):
+                if status:
+                    refused.append(run.start + index)
+                    batch.send(first, index, run.addresses)
+                    first = index + 1
+        batch.send(first, count, run.addresses)
         return refused
 
     def _leave(self, rows: list[int]) -> None:
         if rows:
-            slots = list(self._members)
-            for row in rows:
-                slots[row].leave()
+            for slot in [self._slots[row] for row in rows]:
+                slot.leave()
             self._lay_out()
 
     def _lay_out(self) -> None:
         """Whatever is the same for the next packet."""
-        lanes, rows = [lane for lane, _ in self._members.values()], [row for _, row in self._members.values()]
-        self._watched = [(lane.nominated, lane.pair) for lane in lanes]
-        self._addresses = [lane.address for lane in lanes]
-        self._handles = [lane.handle for lane in lanes]
-        self._names = np.array([lane.address.pointer for lane in lanes], np.uint64)
+        behind: dict[Batch, list[Outlet]] = {}
+        for slot, (lane, _) in self._members.items():
+            behind.setdefault(lane.batch, []).append(slot)
+        self._slots = [slot for slots in behind.values() for slot in slots]
+        lanes = [self._members[slot][0] for slot in self._slots]
+        rows = [self._members[slot][1] for slot in self._slots]
+        self._nominated, self._pairs = [lane.nominated for lane in lanes], [lane.pair for lane in lanes]
         self._kinds = np.array([row.payload_type for row in rows], np.uint8)
         self._sequences = np.array([row.sequence & 0xFFFF for row in rows], np.uint16)
         self._timestamps = np.array([row.timestamp & 0xFFFFFFFF for row in rows], np.uint32)
@@ -176,5 +202,14 @@ class Cohort:
         heads["flags"] = 0x80
         heads["ssrc"] = [row.ssrc for row in rows]
         self._kind, self._sequence, self._timestamp = heads["kind"], heads["sequence"], heads["timestamp"]
-        self._heads = heads.view(np.uint8).reshape(-1, HEADER_SIZE)
+        bare = heads.view(np.uint8).reshape(-1, HEADER_SIZE)
+        names = np.array([lane.address.pointer for lane in lanes], np.uint64)
+        self._runs: list[Run] = []
+        start = 0
+        for batch, slots in behind.items():
+            for end in [*range(start + SIZE, start + len(slots), SIZE), start + len(slots)]:
+                part = lanes[start:end]
+                addresses, handles = [lane.address for lane in part], [lane.handle for lane in part]
+                self._runs.append(Run(batch, start, bare[start:end], names[start:end], addresses, handles))
+                start = end
         self._laid_out = True

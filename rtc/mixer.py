@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rtc.fan_out import Cohort, Lane
+from rtc.fan_out import Cohort
 from rtc.jitter import JitterBuffer, Source, render
 from rtc.opus import CLOCK_RATE, FRAME, Decoder, Encoder, Int16, OpusError, silence_after
 from rtc.playout import VOICE_RATE
@@ -62,7 +62,7 @@ class MixInput:
         self._jitter.gap()
         self._steady.clear()
 
-    def join(self, cohort: Callable[[Lane], Cohort]) -> bool:
+    def join(self, cohort: Cohort) -> bool:
         """False: a voice is mixed where it comes."""
         return False
 

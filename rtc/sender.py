@@ -125,14 +125,13 @@ class SlotSender:
         if self._history is not None:
             self._history.keep(Packet(self.ssrc, sequence, timestamp, marker, payload))
 
-    def join(self, cohort: Callable[[Lane], Cohort]) -> bool:
-        """If nothing stands in the way: the following packets come by the cohort of our lane."""
+    def join(self, cohort: Cohort) -> bool:
+        """If nothing stands in the way, the following packets come by the cohort."""
         if self._new_source or not self._anchored or self._announce or (lane := self._lane()) is None:
             return False
-        self._cohort = cohort(lane)
-        self._entered, self._settled = self._cohort.sent, (self._cohort.sent, self._cohort.octets)
-        offsets = self._sequence_offset, self._timestamp_offset
-        self._cohort.enter(self, lane, Row(self._payload_type, *offsets, self.ssrc))
+        self._cohort = cohort
+        self._entered, self._settled = cohort.sent, (cohort.sent, cohort.octets)
+        cohort.enter(self, lane, Row(self._payload_type, self._sequence_offset, self._timestamp_offset, self.ssrc))
         return True
 
     def leave(self) -> None:

@@ -1,7 +1,7 @@
 """One audible source: packets in, subscribers out."""
 
-from rtc.batch import Batch, together
-from rtc.fan_out import MAX_PAYLOAD, Cohort, Lane, Outlet
+from rtc.batch import together
+from rtc.fan_out import MAX_PAYLOAD, Cohort, Outlet
 from rtc.rtp import Packet
 from rtc.slots import StreamKey
 
@@ -16,7 +16,7 @@ class Stream:
         self.key = key
         self._slots: list[Outlet] = []
         self._alone: list[Outlet] = []  # those to whom packets are sent one by one
-        self._cohorts: dict[Batch, Cohort] = {}
+        self._cohort = Cohort(self._alone.append)
         self._ssrc: int | None = None
         self._newest: int | None = None  # sequence number, since the last gap
         self.packets = 0
@@ -70,20 +70,9 @@ class Stream:
                 for slot in self._slots:
                     slot.send(packet, now)
                 return
-            for cohort in list(self._cohorts.values()):
-                cohort.send(packet, now)
+            if self._cohort:
+                self._cohort.send(packet, now)
             for slot in self._alone:
                 slot.send(packet, now)
         if len(self._slots) >= ENOUGH:
-            self._alone = [slot for slot in self._alone if not slot.join(self._cohort)]
-
-    def _cohort(self, lane: Lane) -> Cohort:
-        """Of who is on such a lane."""
-        if lane.batch not in self._cohorts:
-            self._cohorts[lane.batch] = Cohort(lane.batch, lambda slot: self._left(lane.batch, slot))
-        return self._cohorts[lane.batch]
-
-    def _left(self, batch: Batch, slot: Outlet) -> None:
-        self._alone.append(slot)
-        if not self._cohorts[batch]:
-            del self._cohorts[batch]
+            self._alone[:] = [slot for slot in self._alone if not slot.join(self._cohort)]

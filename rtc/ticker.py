@@ -4,6 +4,7 @@ Nothing here is per listener: a voice is encoded once and handed to all, and rep
 """
 
 import asyncio
+import itertools
 import logging
 import math
 import random
@@ -99,7 +100,7 @@ class Ticker:
                 await asyncio.sleep(REPORT_INTERVAL * batch / count * random.uniform(0.5, 1.5))
                 now = time.monotonic()
                 with together:
-                    for reporter in list(self._reporters)[:batch]:
+                    for reporter in list(itertools.islice(self._reporters, batch)):
                         if reporter in self._reporters:
                             self._reporters[reporter] = self._reporters.pop(reporter)  # to the end of the line
                             self._call(reporter, now)

@@ -1,8 +1,7 @@
 """A listener's ear for tests: what a stream sends, written down."""
 
-from collections.abc import Callable
 
-from rtc.fan_out import Cohort, Lane
+from rtc.fan_out import Cohort
 from rtc.rtp import Packet
 from rtc.slots import StreamKey
 
@@ -28,7 +27,7 @@ class Recorder:
         self.packets += 1
         self.heard.append(packet)
 
-    def join(self, cohort: Callable[[Lane], Cohort]) -> bool:
+    def join(self, cohort: Cohort) -> bool:
         return False
 
     def leave(self) -> None:

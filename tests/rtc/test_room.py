@@ -1,12 +1,11 @@
 """A room as data: places, languages, and which stream goes into whose slot."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
 from rtc.events import RoomEvent, SlotsUpdated, TranscriptFinal, TranscriptInterim
-from rtc.fan_out import Cohort, Lane
+from rtc.fan_out import Cohort
 from rtc.room import Room, RoomFull
 from rtc.rtp import Packet
 from rtc.slots import Mix, StreamKey
@@ -32,7 +31,7 @@ class Slot:
     def send(self, packet: Packet, now: float) -> None:
         self.got.append(packet)
 
-    def join(self, cohort: Callable[[Lane], Cohort]) -> bool:
+    def join(self, cohort: Cohort) -> bool:
         return False
 
     def leave(self) -> None:
