@@ -1,6 +1,5 @@
 """A listener's ear for tests: what a stream sends, written down."""
 
-
 from rtc.fan_out import Cohort
 from rtc.rtp import Packet
 from rtc.slots import StreamKey

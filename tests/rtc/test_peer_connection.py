@@ -3,7 +3,8 @@
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ GOOD = "candidate:1 1 udp 2130706431 192.0.2.50 50000 typ host"
 
 @pytest.fixture
 async def ours() -> AsyncIterator[PeerConnection]:
-    async with PeerConnection([], 4, lambda packet: None, Ticker(Stats())) as connection:
+    async with PeerConnection([], 4, lambda packet, now: None, Ticker(Stats())) as connection:
         yield connection
 
 
@@ -204,6 +205,30 @@ async def test_close_ends_run(ours: PeerConnection) -> None:
         await ours.close()
         async with asyncio.timeout(10):
             await waiting
+
+
+async def test_after_its_end_nothing_is_handed_on() -> None:
+    """Although packets still come until it is closed."""
+    async with connected(peer_with(1, WavMicrophone())) as pair:
+        await pair.until(lambda: pair.heard)
+        arrived: list[bytes] = []
+
+        def watch(media: Callable[[bytes], None]) -> Callable[[bytes], None]:
+            def watched(data: bytes) -> None:
+                media(data)
+                arrived.append(data)
+                pair.news.set()
+
+            return watched
+
+        for dtls in pair.ours._transports:
+            connection: Any = dtls.transport._connection
+            for place in connection._protocols:
+                place.on_media = watch(place.on_media)
+        pair.ours.end()
+        heard = len(pair.heard)
+        await pair.until(lambda: len(arrived) >= 5)
+        assert len(pair.heard) == heard
 
 
 async def test_a_thin_client_gets_one_mix() -> None:
