@@ -218,7 +218,9 @@ class Peer:
 
 
 def _dropped(sock: socket.socket) -> int:
-    """Packets that came and were not queued."""
+    """Packets that came and were not queued; none if it is closed."""
+    if sock.fileno() < 0:
+        return 0
     dropped: int = _MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))[8]
     return dropped
 
