@@ -122,10 +122,7 @@ class Batch:
     def post(self, size: int, to: Address) -> None:
         """The next datagram is written, so many bytes: it goes to `to`."""
         if not together.depth:
-            try:
-                self._socket.sendto(self.bytes[:size], to.pair)
-            except OSError:
-                self.lost += 1
+            self._send(0, size, to)
             return
         count = self.count
         self.lengths[count] = size

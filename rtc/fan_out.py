@@ -188,12 +188,12 @@ class Cohort:
 
     def _lay_out(self) -> None:
         """Whatever is the same for the next packet."""
-        behind: dict[Batch, list[Outlet]] = {}
-        for slot, (lane, _) in self._members.items():
-            behind.setdefault(lane.batch, []).append(slot)
-        self._slots = [slot for slots in behind.values() for slot in slots]
-        lanes = [self._members[slot][0] for slot in self._slots]
-        rows = [self._members[slot][1] for slot in self._slots]
+        behind: dict[Batch, list[tuple[Outlet, Lane, Row]]] = {}
+        for slot, (lane, row) in self._members.items():
+            behind.setdefault(lane.batch, []).append((slot, lane, row))
+        members = [member for part in behind.values() for member in part]
+        self._slots = [slot for slot, _, _ in members]
+        lanes, rows = [lane for _, lane, _ in members], [row for _, _, row in members]
         self._nominated, self._pairs = [lane.nominated for lane in lanes], [lane.pair for lane in lanes]
         self._kinds = np.array([row.payload_type for row in rows], np.uint8)
         self._sequences = np.array([row.sequence & 0xFFFF for row in rows], np.uint16)
@@ -206,10 +206,11 @@ class Cohort:
         names = np.array([lane.address.pointer for lane in lanes], np.uint64)
         self._runs: list[Run] = []
         start = 0
-        for batch, slots in behind.items():
-            for end in [*range(start + SIZE, start + len(slots), SIZE), start + len(slots)]:
-                part = lanes[start:end]
-                addresses, handles = [lane.address for lane in part], [lane.handle for lane in part]
+        for batch, part in behind.items():
+            for offset in range(0, len(part), SIZE):
+                some = part[offset : offset + SIZE]
+                end = start + len(some)
+                addresses, handles = [lane.address for _, lane, _ in some], [lane.handle for _, lane, _ in some]
                 self._runs.append(Run(batch, start, bare[start:end], names[start:end], addresses, handles))
                 start = end
         self._laid_out = True

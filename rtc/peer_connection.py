@@ -196,7 +196,8 @@ class PeerConnection:
         if microphone is None:
             return
         now = time.monotonic()
-        if microphone.received(data, now) and (missing := microphone.wanted(now, self.round_trip or 0.0)):
+        microphone.received(data, now)
+        if microphone.incomplete and (missing := microphone.wanted(now, self.round_trip or 0.0)):
             assert self._upstream is not None and microphone.ssrc is not None, "something came before"
             self._upstream.send_rtcp(self._compound(self._name, rtcp.nack(self._name, microphone.ssrc, missing)))
 

@@ -82,47 +82,49 @@ class Microphone:
         """Packets asked for again, and those of them that came."""
         return (self._requests.asked, self._requests.filled) if self._requests else (0, 0)
 
-    def received(self, data: bytes, now: float) -> bool:
-        """One RTP packet. `now`: its arrival, clock seconds. Whether packets are missing that the client would send
-        again."""
+    def received(self, data: bytes, now: float) -> None:
+        """One RTP packet. `now`: its arrival, clock seconds."""
         # The generic cell rate algorithm (ITU-T I.371): one client must not multiply its packets by the listeners of a
         # room without measure.
         paid_until = (self._paid_until if self._paid_until > now else now) + 1 / MAX_RATE
         if paid_until > now + MAX_BURST / MAX_RATE:
             self.excessive += 1
-            return False
+            return
         self._paid_until = paid_until
         try:
             payload_type, packet = parse(data, self._level_id)
         except ValueError:
             self.malformed += 1
-            return False
+            return
         if payload_type == self._payload_type:
             if packet.ssrc != self._ssrc:
                 self._begin(packet.ssrc)
                 self._on_source(packet.ssrc)
             self.packets += 1
-            self._reception.add((packet.sequence, packet.timestamp, now))
+            self._reception.add(packet.sequence, packet.timestamp, now)
             self.level = packet.level
         elif payload_type == self._repair_type and self._ssrc is not None:
             repaired = unwrap(packet, self._ssrc)
             if repaired is None or self._requests is None or not self._requests.wants(repaired.sequence):
-                return False  # SRTP does not see a wrapped number come twice, and ours must not be used twice
+                return  # SRTP does not see a wrapped number come twice, and ours must not be used twice
             packet = repaired
         else:
             self.strange += 1
-            return False
-        requests = self._requests
-        if requests is not None:
-            requests.arrived(packet.sequence, now)
+            return
+        if self._requests is not None:
+            self._requests.arrived(packet.sequence, now)
         self._on_packet(packet, now)
-        return requests is not None and requests.missing
 
     def _begin(self, ssrc: int | None) -> None:
         self._lost_before += self._reception.packets_lost
         self._ssrc, self._reception, self._sender_report = ssrc, Reception(), (0, 0.0)
         if self._requests is not None:
             self._requests.restart()
+
+    @property
+    def incomplete(self) -> bool:
+        """Packets are missing that the client would send again."""
+        return self._requests is not None and self._requests.missing
 
     def wanted(self, now: float, round_trip: float) -> list[int]:
         """Sequence numbers to ask for again now. `round_trip`: seconds, as far as it is known."""

@@ -1,10 +1,8 @@
 """What one source's packets tell about its network: loss and jitter (RFC 3550 A.1, A.3, A.8). Pure."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from rtc.opus import CLOCK_RATE
-from rtc.rtp import signed
 
 MAX_DROPOUT, MAX_MISORDER = 3000, 100
 """Packets: a jump beyond either is a stray, or a new beginning if the next packet follows on it (RFC 3550 A.1)."""
@@ -28,10 +26,6 @@ class Reception:
     """One SSRC's packets, counted."""
 
     def __init__(self) -> None:
-        self._uncounted: list[tuple[int, int, float]] = []
-        self.add: Callable[[tuple[int, int, float]], None] = self._uncounted.append
-        """Note one packet: its sequence number, timestamp and arrival (clock seconds). They are counted many at once,
-        when somebody asks; who sends reports does every few seconds."""
         self._base = self._highest = 0  # extended sequence numbers
         self._received = 0
         self._anew_at: int | None = None  # sequence number that would show the source has begun anew
@@ -39,13 +33,9 @@ class Reception:
         self._transit = 0
         self._jitter = 0.0  # ticks
 
-    def _count(self) -> None:
-        for sequence, timestamp, now in self._uncounted:
-            self._count_one(sequence, timestamp, now)
-        self._uncounted.clear()
-
-    def _count_one(self, sequence: int, timestamp: int, now: float) -> None:
-        ahead = signed(sequence - self._highest, 16)
+    def add(self, sequence: int, timestamp: int, now: float) -> None:
+        """Count one packet. `now`: its arrival, clock seconds."""
+        ahead = (sequence - self._highest + 0x8000 & 0xFFFF) - 0x8000  # signed, written out: once for each packet
         transit = int(now * CLOCK_RATE) - timestamp
         jumped = not -MAX_MISORDER < ahead < MAX_DROPOUT
         if not self._received or (jumped and sequence == self._anew_at):
@@ -57,14 +47,14 @@ class Reception:
             return
         elif ahead > 0:  # those that come late or again, perhaps because we asked, tell nothing about spacing
             self._highest += ahead
-            self._jitter += (abs(signed(transit - self._transit, 32)) - self._jitter) / 16
+            change = (transit - self._transit + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+            self._jitter += (abs(change) - self._jitter) / 16
             self._transit = transit
         self._received += 1
 
     @property
     def packets_lost(self) -> int:
         """Cumulative; negative when packets come twice."""
-        self._count()
         return self._expected - self._received
 
     @property
@@ -74,12 +64,10 @@ class Reception:
     @property
     def jitter(self) -> float:
         """Seconds: the mean deviation of the spacing of packets."""
-        self._count()
         return self._jitter / CLOCK_RATE
 
     def report(self) -> Reported:
         """The block for the next receiver report; its interval ends here."""
-        self._count()
         expected = self._expected
         interval = expected - self._before[0]
         lost = interval - (self._received - self._before[1])

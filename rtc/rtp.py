@@ -4,12 +4,10 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-FIXED = struct.Struct("!BBHII")
-"""The header without extension and contributing sources: flags, marker and payload type, sequence number, timestamp,
-SSRC."""
+_FIXED = struct.Struct("!BBHII")
 _EXTENSION = struct.Struct("!HH")
 
-HEADER_SIZE = FIXED.size
+HEADER_SIZE = _FIXED.size
 
 
 @dataclass(slots=True)
@@ -38,14 +36,14 @@ def signed(difference: int, bits: int) -> int:
 
 def header(marker: int, payload_type: int, sequence: int, timestamp: int, ssrc: int) -> bytes:
     """A fixed header, without extension and contributing sources. All fields in range."""
-    return FIXED.pack(0x80, marker << 7 | payload_type, sequence, timestamp, ssrc)
+    return _FIXED.pack(0x80, marker << 7 | payload_type, sequence, timestamp, ssrc)
 
 
 def extended_header(
     marker: int, payload_type: int, sequence: int, timestamp: int, ssrc: int, extension: bytes
 ) -> bytes:
     """The same with a header extension, whole 32-bit words (`one_byte_extension` makes one)."""
-    return FIXED.pack(0x90, marker << 7 | payload_type, sequence, timestamp, ssrc) + extension
+    return _FIXED.pack(0x90, marker << 7 | payload_type, sequence, timestamp, ssrc) + extension
 
 
 def one_byte_extension(identifier: int, value: bytes) -> bytes:
@@ -63,7 +61,7 @@ def parse(data: bytes, level_id: int = 0) -> tuple[int, Packet]:
     size = len(data)
     if size < HEADER_SIZE:
         raise ValueError("an RTP packet has at least 12 bytes")
-    flags, kind, sequence, timestamp, ssrc = FIXED.unpack_from(data)
+    flags, kind, sequence, timestamp, ssrc = _FIXED.unpack_from(data)
     start = HEADER_SIZE + 4 * (flags & 0x0F)
     level: int | None = None
     if flags & 0x10:

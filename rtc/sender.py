@@ -7,7 +7,7 @@ from rtc import rtcp
 from rtc.fan_out import Cohort, Lane, Row
 from rtc.opus import CLOCK_RATE, FRAME
 from rtc.retransmission import History, wrap
-from rtc.rtp import FIXED, Packet, extended_header, header, one_byte_extension
+from rtc.rtp import Packet, extended_header, header, one_byte_extension
 
 REPORT_WHILE = 10.0
 """Seconds after its last packet for which a stream still has sender reports."""
@@ -89,8 +89,7 @@ class SlotSender:
     def send(self, packet: Packet, now: float) -> None:
         """Send one packet. Losses of the source stay visible as gaps; a switch keeps RTP time continuous, so that the
         browser's jitter buffer sees a pause, not a jump. `now`: clock seconds."""
-        if self._cohort is not None:
-            self._settle()
+        self._settle()
         marker = packet.marker
         if not self._anchored:
             self._anchor(packet.timestamp, now)
@@ -116,7 +115,7 @@ class SlotSender:
                 marker, self._payload_type, sequence, timestamp, self.ssrc, extension=self._mid_extension
             )
         else:
-            head = FIXED.pack(0x80, marker << 7 | self._payload_type, sequence, timestamp, self.ssrc)  # `header`
+            head = header(marker, self._payload_type, sequence, timestamp, self.ssrc)
         if not self._send(head + payload):
             self.dropped += 1
             return

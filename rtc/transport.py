@@ -161,35 +161,18 @@ class Transport:
                 self.early += 1
                 return
             self._receiving = self._receiver._srtp[0]
-        size = len(data)
-        if not 1 < size <= MAX_DATAGRAM:
+        # RFC 5761 §4: RTCP packet types lie where RTP payload types 64 to 95 with a marker would
+        rtcp = len(data) > 1 and 191 < data[1] < 224
+        plain = _run(_unprotect_rtcp if rtcp else _unprotect, self._receiving, data)
+        if plain is None:
             self.refused += 1
-        elif 191 < data[1] < 224:  # RFC 5761 §4: they lie where RTP payload types 64 to 95 with a marker would
-            if (plain := _run(_unprotect_rtcp, self._receiving, data)) is None:
-                self.refused += 1
-            else:
-                self._on_rtcp(plain)
-        else:  # once for each packet: `_run`, written out
-            _bytes[0:size] = data
-            _length[0] = size
-            if _unprotect(self._receiving, _memory, _length):
-                self.refused += 1
-            else:
-                self._on_rtp(_bytes[0 : _length[0]])
-
-    def send_rtcp(self, packet: bytes) -> bool:
-        """Protect and send one compound RTCP packet now. False: not connected."""
-        return self.send(packet, _protect_rtcp)
-
-    @property
-    def lane(self) -> Lane | None:
-        """The way past `send`; None while there is no connection, or where it goes by way of a TURN server."""
-        if self._batch is None or self._sender is None or self._nominated.get(1) is not self._pair:
-            return None
-        return Lane(self._batch, self._address, self._sender, self._sending, self._nominated, self._pair)
+        elif rtcp:
+            self._on_rtcp(plain)
+        else:
+            self._on_rtp(plain)
 
     def send(self, packet: bytes, protect: Any = _protect) -> bool:
-        """The same for one RTP packet; also False if it is so late that SRTP refuses its number."""
+        """Protect and send one RTP packet now. False: not connected, or so late that SRTP refuses its number."""
         # Once for each packet and listener: `_run` and whatever can be looked up before is written out
         if self._nominated.get(1) is not self._pair:
             self._follow()
@@ -207,6 +190,17 @@ class Transport:
             return False
         batch.post(_length[0], self._address)
         return True
+
+    def send_rtcp(self, packet: bytes) -> bool:
+        """The same for a compound RTCP packet."""
+        return self.send(packet, _protect_rtcp)
+
+    @property
+    def lane(self) -> Lane | None:
+        """The way past `send`; None while there is no connection, or where it goes by way of a TURN server."""
+        if self._batch is None or self._sender is None or self._nominated.get(1) is not self._pair:
+            return None
+        return Lane(self._batch, self._address, self._sender, self._sending, self._nominated, self._pair)
 
     def _relay(self, packet: bytes, protect: Any) -> bool:
         """By way of a TURN server."""

@@ -11,7 +11,7 @@ second worker would need: the numbers of people are no measure of anything then,
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -37,12 +37,10 @@ MOST = 600
 """People, at which it ends on any machine."""
 
 
-@contextlib.contextmanager
-def serving(workers: int) -> Iterator[tuple[str, int]]:
+def serving(workers: int) -> contextlib.AbstractContextManager[tuple[str, int]]:
     """(URL, process id) of a fresh server."""
     flags = ("--dialogue", "none", "--max-rooms", "400", "--chat-rate", "1000", "--http-rate", "100000")
-    with running(replace(PRODUCT, options=(*PRODUCT.options, *flags, "--workers", str(workers)))) as server:
-        yield server
+    return running(replace(PRODUCT, options=(*PRODUCT.options, *flags, "--workers", str(workers))))
 
 
 async def ready(http: aiohttp.ClientSession, base: str, workers: int) -> dict[str, Any]:

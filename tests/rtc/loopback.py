@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,12 @@ class Pair:
     reports: list[AnyRtcpPacket] = field(default_factory=list)
     """RTCP that the peer got."""
     news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def places(self) -> list[Any]:
+        """Our end's parts of ports (`rtc.ports.Place`)."""
+        transports: Iterable[Any] = self.ours._transports
+        return [place for dtls in transports for place in dtls.transport._connection._protocols]
 
     async def until(self, look: Callable[[], Any]) -> Any:
         """The first true answer of `look`, asked again at each piece of news."""

@@ -96,11 +96,7 @@ class Line:
 
     @property
     def our_end(self) -> list[tuple[Any, str]]:
-        return [
-            (place, "on_media")
-            for dtls in self.pair.ours._transports
-            for place in dtls.transport._connection._protocols
-        ]
+        return [(place, "on_media") for place in self.pair.places]
 
     @property
     def their_end(self) -> list[tuple[Any, str]]:

@@ -4,7 +4,6 @@ import asyncio
 import random
 import re
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -221,10 +220,8 @@ async def test_after_its_end_nothing_is_handed_on() -> None:
 
             return watched
 
-        for dtls in pair.ours._transports:
-            connection: Any = dtls.transport._connection
-            for place in connection._protocols:
-                place.on_media = watch(place.on_media)
+        for place in pair.places:
+            place.on_media = watch(place.on_media)
         pair.ours.end()
         heard = len(pair.heard)
         await pair.until(lambda: len(arrived) >= 5)

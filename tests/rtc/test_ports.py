@@ -27,7 +27,7 @@ PAYLOAD = Encoder(24_000).encode(np.zeros(480, np.int16))
 
 
 def ports_of(pair: Pair) -> set[Port]:
-    return {protocol.port for dtls in pair.ours._transports for protocol in connection_of(dtls)._protocols}
+    return {place.port for place in pair.places}
 
 
 def connection_of(dtls: Any) -> Any:

@@ -20,8 +20,6 @@ class Heard:
     def __init__(self, repair_type: int | None = None, again: bool = False) -> None:
         self.packets: list[Packet] = []
         self.sources: list[int] = []
-        self.incomplete = False
-        """Packets are missing that the client would send again, it said last."""
         self.microphone = Microphone(111, LEVEL_ID, self._packet, self.sources.append)
         if again or repair_type is not None:
             self.microphone.ask_again(repair_type)
@@ -31,14 +29,14 @@ class Heard:
 
     def receive(self, *sequences: int, ssrc: int = ANA, now: float = 10.0) -> None:
         for sequence in sequences:
-            self.incomplete = self.microphone.received(rtp(sequence, ssrc), now)
+            self.microphone.received(rtp(sequence, ssrc), now)
 
     def repair(self, *sequences: int, now: float = 10.0) -> None:
         """From the stream for it."""
         for number, sequence in enumerate(sequences):
             packet = wrap(Packet(ANA, sequence & 0xFFFF, sequence * FRAME & 0xFFFF_FFFF, 0, OPUS), REPAIR, number)
             head = header(0, 112, packet.sequence, packet.timestamp, packet.ssrc)
-            self.incomplete = self.microphone.received(head + packet.payload, now)
+            self.microphone.received(head + packet.payload, now)
 
     @property
     def numbers(self) -> list[int]:
@@ -98,7 +96,7 @@ def test_a_new_ssrc_takes_over() -> None:
     heard.receive(1, 3)
     heard.receive(40_000, 40_001, ssrc=EVA)
     assert heard.sources == [ANA, EVA]
-    assert not heard.incomplete
+    assert not heard.microphone.incomplete
     block = heard.microphone.report(11.0)
     assert block is not None
     assert (block.ssrc, block.packets_lost, block.highest_sequence) == (EVA, 0, 40_001)
@@ -123,7 +121,7 @@ def test_an_ssrc_for_each_packet() -> None:
     for ssrc in range(300):
         heard.receive(ssrc * 7, ssrc=ssrc)
     assert heard.sources == list(range(300)) and len(heard.packets) == 300
-    assert heard.microphone.packets_lost == 0 and not heard.incomplete
+    assert heard.microphone.packets_lost == 0 and not heard.microphone.incomplete
 
 
 def test_a_goodbye_ends_the_statistics() -> None:
@@ -172,7 +170,7 @@ def test_a_report_from_a_client_long_silent_can_be_sent() -> None:
 def test_without_agreement_nothing_is_asked() -> None:
     heard = Heard()
     heard.receive(1, 5)
-    assert not heard.incomplete and heard.microphone.wanted(10.0, 0.0) == []
+    assert not heard.microphone.incomplete and heard.microphone.wanted(10.0, 0.0) == []
     heard.repair(2)
     assert heard.numbers == [1, 5] and heard.microphone.strange == 1
 
@@ -180,11 +178,11 @@ def test_without_agreement_nothing_is_asked() -> None:
 def test_what_is_sent_again_on_the_same_stream_is_used() -> None:
     heard = Heard(again=True)
     heard.receive(65_534, 65_537)
-    assert heard.incomplete
+    assert heard.microphone.incomplete
     assert heard.microphone.wanted(10.0, 0.0) == [65_535, 0]
     heard.receive(65_535, 65_536)
     assert heard.numbers == [65_534, 1, 65_535, 0]
-    assert not heard.incomplete
+    assert not heard.microphone.incomplete
     assert (heard.microphone.retransmissions, heard.microphone.packets_lost) == ((2, 2), 0)
 
 
@@ -195,7 +193,7 @@ def test_what_is_sent_again_on_its_own_stream_is_used() -> None:
     heard.microphone.wanted(10.0, 0.0)
     heard.repair(65_535, 65_536)
     assert heard.packets[2:] == [Packet(ANA, n & 0xFFFF, n * FRAME, 0, OPUS) for n in (65_535, 65_536)]
-    assert heard.sources == [ANA] and not heard.incomplete
+    assert heard.sources == [ANA] and not heard.microphone.incomplete
     assert (heard.microphone.retransmissions, heard.microphone.packets_lost) == ((2, 2), 2)
 
 
@@ -209,7 +207,7 @@ def test_a_repair_that_nobody_misses_is_not_used() -> None:
     heard.repair(3, 3)
     assert heard.numbers == [1, 2, 4, 3]
     heard.receive(5, 6)
-    assert not heard.incomplete
+    assert not heard.microphone.incomplete
 
 
 def test_a_repair_without_audio_is_nothing() -> None:
@@ -217,7 +215,7 @@ def test_a_repair_without_audio_is_nothing() -> None:
     heard = Heard(112)
     heard.receive(1, 3)
     heard.microphone.received(header(0, 112, 1, 0, REPAIR) + b"\x00\x02", 10.0)
-    assert heard.numbers == [1, 3] and heard.incomplete
+    assert heard.numbers == [1, 3] and heard.microphone.incomplete
 
 
 def test_a_flood_is_not_passed_on() -> None:

@@ -89,7 +89,7 @@ def test_it_counts_as_the_rfc_does(start: int, ticks: int, arriving: list[tuple[
         sequence = (sequence + step) % SEQUENCES
         now += 0.02
         timestamp = (ticks + int(now * CLOCK_RATE) - late) & 0xFFFF_FFFF
-        ours.add((sequence, timestamp, now))
+        ours.add(sequence, timestamp, now)
         oracle.update_seq(sequence, timestamp, int(now * CLOCK_RATE))
         assert ours.packets_lost == oracle.lost
         if ask:
@@ -103,7 +103,7 @@ def test_it_counts_as_the_rfc_does(start: int, ticks: int, arriving: list[tuple[
 def receive(reception: Reception, *sequences: int) -> None:
     """Each at the time that its number stands for."""
     for sequence in sequences:
-        reception.add((sequence % SEQUENCES, sequence * FRAME & 0xFFFF_FFFF, 50.0 + sequence * 0.02))
+        reception.add(sequence % SEQUENCES, sequence * FRAME & 0xFFFF_FFFF, 50.0 + sequence * 0.02)
 
 
 def test_nothing_came_nothing_is_lost() -> None:
@@ -143,7 +143,7 @@ def test_loss_fits_into_24_bits() -> None:
     """However long the call and however bad: the number stays at its end."""
     reception = Reception()
     for start in range(0, 9_000_000, 2500):
-        reception.add((start % SEQUENCES, 0, 1.0))
+        reception.add(start % SEQUENCES, 0, 1.0)
     assert reception.report().packets_lost == 0x7F_FFFF
 
 
@@ -161,7 +161,7 @@ def test_a_stray_changes_nothing() -> None:
     receive(reception, *range(1000, 1010), *range(1011, 1020))
     before = reception.packets_lost, reception.jitter
     for stray in (700, 9000):
-        reception.add((stray, 0, 60.0))
+        reception.add(stray, 0, 60.0)
     assert (reception.packets_lost, reception.jitter) == before
     receive(reception, *range(1020, 1030))
     report = reception.report()
@@ -187,7 +187,7 @@ def test_jitter_is_the_mean_deviation() -> None:
     """Every other packet 10 ms late: the spacing is off by 10 ms each time."""
     reception = Reception()
     for n in range(300):
-        reception.add((n, n * FRAME, 50.0 + n * 0.02 + (n % 2) * 0.01))
+        reception.add(n, n * FRAME, 50.0 + n * 0.02 + (n % 2) * 0.01)
     assert reception.jitter == pytest.approx(0.01, rel=0.01)
 
 
@@ -195,7 +195,7 @@ def test_what_was_sent_again_has_no_jitter() -> None:
     """A packet that comes 100 ms late because we asked for it tells nothing about the path."""
     reception = Reception()
     receive(reception, *range(50), *range(51, 56))
-    reception.add((50, 50 * FRAME, 50.0 + 55 * 0.02))
+    reception.add(50, 50 * FRAME, 50.0 + 55 * 0.02)
     receive(reception, *range(56, 60))
     assert reception.jitter < 1e-4
 
@@ -203,5 +203,5 @@ def test_what_was_sent_again_has_no_jitter() -> None:
 def test_a_timestamp_that_wraps_around_is_no_jitter() -> None:
     reception = Reception()
     for n in range(50):
-        reception.add((n, (0xFFFF_FFFF - 20 * FRAME + n * FRAME) & 0xFFFF_FFFF, 50.0 + n * 0.02))
+        reception.add(n, (0xFFFF_FFFF - 20 * FRAME + n * FRAME) & 0xFFFF_FFFF, 50.0 + n * 0.02)
     assert reception.jitter < 1e-4
