@@ -20,6 +20,9 @@ SPEECH_RATE = 16_000
 VAD_WINDOW = 512
 """Samples at SPEECH_RATE (32 ms): what a speech detector judges at a time."""
 
+Memory = npt.NDArray[np.float32]
+"""What a speech detector remembers of a source; its shape is the detector's own."""
+
 
 class EngineError(Exception):
     """An engine could not do what was asked. The message is a sentence fit for the person who waits."""
@@ -185,13 +188,18 @@ class Translator(Protocol):
 
 
 class SpeechDetector(Protocol):
-    """How probable it is that somebody speaks. One instance per source: it has state."""
+    """How probable it is that somebody speaks. One for all sources: what it remembers of each, the source keeps."""
 
-    def probability(self, window: Pcm) -> float:
-        """Judge the next VAD_WINDOW samples, in [0, 1]. Takes about 0.1 ms of CPU; not for the event loop."""
+    def load(self) -> None:
+        """Make ready; blocks for a moment. Raises EngineError."""
 
-    def reset(self) -> None:
-        """Forget the past (after a gap in the audio)."""
+    def memory(self) -> Memory:
+        """Of a source that nothing was heard of yet, or not for long."""
+
+    def probabilities(self, memories: Sequence[Memory], windows: Sequence[Pcm]) -> list[float]:
+        """Judge the next VAD_WINDOW samples of each source, in [0, 1], as if it were alone. The memories, of as many
+        sources, are brought up to date. One window takes 0.3 ms of CPU, six take 0.7; not for the event loop. Raises
+        ValueError, before anything has happened, for a window of another size."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,11 +70,10 @@ class Partner:
         seats: int = 4,
         recognizers: int = 2,
         clock: Callable[[], datetime] = datetime.now,
-        new_detector: Callable[[], SpeechDetector] = SileroDetector,
     ) -> None:
         """`recognizers`: how many may speak at the same moment. `clock`: for who asks what time it is."""
         self.seats = seats
-        self._new_detector = new_detector
+        self.detector: SpeechDetector = SileroDetector()
         self._clock = clock
         self._pool = RecognizerPool(recognizers)
         self._threads = ThreadPoolExecutor(recognizers, thread_name_prefix="partner")
@@ -89,7 +88,7 @@ class Partner:
             raise EngineError("The speech recogniser is not installed (pip install pocketsphinx).")
         if not espeak.available():
             raise EngineError("There is no voice to answer with: espeak-ng is not installed.")
-        self._new_detector()
+        self.detector.load()
         self._greeting = self.speak(GREETING)
         progress(0.5, "starting the recogniser")
         self._pool.load()
@@ -101,7 +100,7 @@ class Partner:
             if seat in self._listeners:
                 self._listeners[seat].close()
             talk = SmallTalk(self._clock)
-            self._listeners[seat] = Listener(self, f"seat {seat}", talk, self._new_detector())
+            self._listeners[seat] = Listener(self, f"seat {seat}", talk)
             self._listeners[seat].say(Turn("", GREETING, self._greeting))
         self.counts["resets"] += len(seats)
 
@@ -155,11 +154,11 @@ class Partner:
 class Listener:
     """One seat: hears, waits for an answer, says it, stops when it is interrupted."""
 
-    def __init__(self, partner: Partner, name: str, talk: SmallTalk, detector: SpeechDetector) -> None:
+    def __init__(self, partner: Partner, name: str, talk: SmallTalk) -> None:
         self._partner = partner
         self._name = name
         self._talk = talk
-        self._detector = detector
+        self._memory = partner.detector.memory()
         self._decimator = Decimator()
         self._rest: Pcm = np.zeros(0, np.float32)
         self._before: deque[Pcm] = deque(maxlen=PRE_ROLL)
@@ -205,7 +204,7 @@ class Listener:
         self._before.append(window)
         if self._recognition is not None:
             self._recognition.push(window)
-        probability = self._detector.probability(window)
+        [probability] = self._partner.detector.probabilities([self._memory], [window])
         otherwise = probability < SILENCE if self._speaks else probability > SPEECH
         self._run = self._run + 1 if otherwise else 0
         self._windows += self._speaks

@@ -8,19 +8,22 @@ Source: https://github.com/snakers4/silero-vad (class OnnxWrapper in `utils_vad.
 
 import functools
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
-import onnxruntime
 
-from models.base import SPEECH_RATE, VAD_WINDOW, EngineError, Pcm
+from models.base import SPEECH_RATE, VAD_WINDOW, EngineError, Memory, Pcm
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 CONTEXT = 64
 """Samples of the window before that the network sees again, in front of each window."""
 
-STATE_SHAPE = (2, 1, 128)
-"""The network's recurrent state: layers (h and c), batch, width."""
+LAYERS, WIDTH = 2, 128
+"""Of the network's recurrent state (h and c)."""
 
 
 def model_path() -> Path:
@@ -34,36 +37,40 @@ def model_path() -> Path:
 
 
 @functools.cache
-def _session() -> onnxruntime.InferenceSession:
+def _session() -> "onnxruntime.InferenceSession":
     """The one network of this process: it keeps no state between runs and may run in several threads at once."""
+    import onnxruntime  # takes 0.1 s: not where the event loop waits for it
+
     options = onnxruntime.SessionOptions()
-    # One window takes 0.1 ms: onnxruntime's own threads would spin longer than they work.
+    # One window takes 0.3 ms: onnxruntime's own threads would spin longer than they work.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(str(model_path()), options, providers=["CPUExecutionProvider"])
 
 
 class SileroDetector:
-    """How probable it is that somebody speaks; one instance per source. Implements `base.SpeechDetector`."""
+    """Implements `base.SpeechDetector`. A memory is the context, then the state's layers."""
 
-    def __init__(self) -> None:
+    def load(self) -> None:
         """Raises EngineError if the network is not installed."""
-        self._network = _session()
-        self._context: Pcm
-        self._state: npt.NDArray[np.float32]
-        self.reset()
+        _session()
 
-    def probability(self, window: Pcm) -> float:
-        """Judge the next VAD_WINDOW samples at SPEECH_RATE, in [0, 1]."""
-        if window.shape != (VAD_WINDOW,):
-            raise ValueError(f"a window has shape ({VAD_WINDOW},), not {window.shape}")
-        heard = np.concatenate([self._context, window], dtype=np.float32)
-        self._context = heard[-CONTEXT:]
-        inputs = {"input": heard[None], "state": self._state, "sr": np.array(SPEECH_RATE, np.int64)}
-        output, self._state = self._network.run(None, inputs)
-        return float(output[0, 0])
+    def memory(self) -> Memory:
+        """Shape (CONTEXT + LAYERS * WIDTH,)."""
+        return np.zeros(CONTEXT + LAYERS * WIDTH, np.float32)
 
-    def reset(self) -> None:
-        """Forget the past, after a gap in the audio."""
-        self._context = np.zeros(CONTEXT, np.float32)
-        self._state = np.zeros(STATE_SHAPE, np.float32)
+    def probabilities(self, memories: Sequence[Memory], windows: Sequence[Pcm]) -> list[float]:
+        """One run of the network, with a source in each row. See `base.SpeechDetector`."""
+        if wrong := [window.shape for window in windows if window.shape != (VAD_WINDOW,)]:
+            raise ValueError(f"a window has shape ({VAD_WINDOW},), not {wrong[0]}")
+        past = np.stack(memories)
+        heard = np.concatenate([past[:, :CONTEXT], np.stack(windows)], axis=1, dtype=np.float32)
+        state = past[:, CONTEXT:].reshape(-1, LAYERS, WIDTH).swapaxes(0, 1)
+        inputs = {"input": heard, "state": np.ascontiguousarray(state), "sr": np.array(SPEECH_RATE, np.int64)}
+        output, state = _session().run(None, inputs)
+        past[:, :CONTEXT] = heard[:, -CONTEXT:]
+        past[:, CONTEXT:] = state.swapaxes(0, 1).reshape(-1, LAYERS * WIDTH)
+        for memory, row in zip(memories, past, strict=True):
+            memory[:] = row
+        probabilities: list[float] = output[:, 0].tolist()
+        return probabilities

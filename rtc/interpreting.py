@@ -65,7 +65,7 @@ class Interpreter:
         self._report = self._teller.report
         self._settings = settings or SegmenterSettings()
         self._segmenter = Segmenter(self._settings)
-        self._detector = engine.new_detector()
+        self._memory = engine.detection.memory()
         self._before: deque[Pcm] = deque(maxlen=self._settings.pre_roll)
         self._segment: Segment | None = None
         self._utterance_id = ""
@@ -186,7 +186,7 @@ class Interpreter:
             self._before.append(window)
             if self._segment is not None:
                 self._segment.push(window)
-            self._apply(self._segmenter.push(await self._engine.judge(self._detector, window)))
+            self._apply(self._segmenter.push(await self._engine.detection.judge(self._memory, window)))
             if self._segment is not None:
                 self._try_to_hear(self._segment)
                 if windows % INTERIM_WINDOWS == 0:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from models import weights
-from models.base import EngineError, SpeechDetector, Translator
+from models.base import EngineError, Translator
+from models.vad import SileroDetector
 from rtc.dialogue_thread import DialogueThread
 from rtc.engine_thread import Engine
 from rtc.streaming_translation import StreamingTranslator
@@ -130,12 +131,6 @@ def fetch_weights(engine: str, model: str, say: Callable[[str], None]) -> Path:
     return weights.fetch(model, say, checkpoint=CHECKPOINTS[engine])
 
 
-def _new_detector() -> SpeechDetector:
-    from models.vad import SileroDetector
-
-    return SileroDetector()
-
-
 def build_engine(settings: Settings) -> Engine:
     """The engine the settings ask for, not loaded yet. Raises ValueError for an unknown name."""
     try:
@@ -143,12 +138,12 @@ def build_engine(settings: Settings) -> Engine:
     except KeyError:
         known = ", ".join(sorted(TRANSLATORS))
         raise ValueError(f"There is no translator {settings.translator!r}; there are: {known}.") from None
-    return Engine(make(settings), _new_detector)
+    return Engine(make(settings), SileroDetector())
 
 
 def remote_engine(calls: Calls, known: Mapping[str, Any] | None) -> Engine:
     """An engine whose translator is in other containers. `known`: what it said of itself the last time."""
-    return Engine(RemoteTranslator(calls, known), _new_detector)
+    return Engine(RemoteTranslator(calls, known), SileroDetector())
 
 
 def build_dialogue(settings: Settings) -> DialogueThread | None:

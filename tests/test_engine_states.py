@@ -82,7 +82,7 @@ class TestLoading:
     async def test_once_loaded_it_is_no_burden_to_garbage_collection(self) -> None:
         """A full collection looks at what came later only; not before, since loading leaves much behind."""
         translator = Slow()
-        app = create_app(Engine(translator, SileroDetector), Settings(translator="slow"))
+        app = create_app(Engine(translator, SileroDetector()), Settings(translator="slow"))
         freeze_when_settled(app)
         runner, collected = web.AppRunner(app), asyncio.Event()
 

@@ -2,22 +2,33 @@
 
 import asyncio
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from models.base import VAD_WINDOW, EngineBroken, EngineBusy, EngineFailed, Progress, SpeechDetector
+from models.base import VAD_WINDOW, EngineBroken, EngineBusy, EngineFailed, Memory, Pcm, Progress
 from models.echo import EchoTranslator
 from rtc import engine_thread
 from rtc.engine_thread import Engine
 
 
 class Detector:
-    def probability(self, window: object) -> float:
-        return 0.0
+    """Hears nothing."""
 
-    def reset(self) -> None:
+    def load(self) -> None:
         pass
+
+    def memory(self) -> Memory:
+        return np.zeros(1, np.float32)
+
+    def probabilities(self, memories: Sequence[Memory], windows: Sequence[Pcm]) -> list[float]:
+        return [0.0 for _ in windows]
+
+
+class Missing(Detector):
+    def load(self) -> None:
+        raise EngineFailed("The speech detector is not installed.")
 
 
 class Translator(EchoTranslator):
@@ -38,14 +49,14 @@ class Translator(EchoTranslator):
         self.closed += 1
 
 
-def broken() -> SpeechDetector:
-    raise EngineFailed("The speech detector is not installed.")
+def broken() -> None:
+    raise EngineFailed("No words came.")
 
 
 async def test_load_makes_ready() -> None:
     """The translator is loaded once, and the state says so."""
     translator = Translator()
-    engine = Engine(translator, Detector)
+    engine = Engine(translator, Detector())
     assert engine.state == "warming"
     await engine.load()
     assert (engine.state, engine.error, translator.loaded) == ("ready", "", 1)
@@ -56,8 +67,8 @@ async def test_load_makes_ready() -> None:
 @pytest.mark.parametrize(
     ("engine", "message"),
     [
-        (Engine(Translator(EngineFailed("No voice is installed.")), Detector), "No voice is installed."),
-        (Engine(Translator(), broken), "The speech detector is not installed."),
+        (Engine(Translator(EngineFailed("No voice is installed.")), Detector()), "No voice is installed."),
+        (Engine(Translator(), Missing()), "The speech detector is not installed."),
     ],
 )
 async def test_a_failed_engine_is_a_state_with_a_reason(engine: Engine, message: str) -> None:
@@ -69,7 +80,7 @@ async def test_a_failed_engine_is_a_state_with_a_reason(engine: Engine, message:
 
 async def test_calls_run_in_threads_of_their_own() -> None:
     """Not on the event loop, not in its default executor; arguments and results pass."""
-    engine = Engine(Translator(), Detector)
+    engine = Engine(Translator(), Detector())
     assert (await engine.run(lambda: threading.current_thread().name)).startswith("engine")
     assert await engine.run(divmod, 7, 2) == (3, 1)
     assert await engine.run(int, "ff", base=16) == 255
@@ -78,7 +89,7 @@ async def test_calls_run_in_threads_of_their_own() -> None:
 
 async def test_exceptions_pass_and_failures_are_counted() -> None:
     """Only EngineFailed is the engine's failure."""
-    engine = Engine(Translator(), Detector)
+    engine = Engine(Translator(), Detector())
     with pytest.raises(EngineFailed):
         await engine.run(broken)
     with pytest.raises(ZeroDivisionError):
@@ -90,7 +101,7 @@ async def test_exceptions_pass_and_failures_are_counted() -> None:
 async def test_too_many_calls_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who comes when the house is full is told, and does not wait; when there is room again, calls pass."""
     monkeypatch.setattr(engine_thread, "MAX_PENDING", 3)
-    engine = Engine(Translator(), Detector, threads=1)
+    engine = Engine(Translator(), Detector(), threads=1)
     gate = threading.Event()
     async with asyncio.TaskGroup() as tasks:
         waiting = [tasks.create_task(engine.run(gate.wait)) for _ in range(3)]
@@ -115,7 +126,7 @@ async def test_what_is_left_of_loading_is_told_from_what_has_passed() -> None:
                 estimates.append((engine.progress, engine.eta()))
 
     estimates: list[tuple[float, float | None]] = []
-    engine = Engine(Loading(), Detector)
+    engine = Engine(Loading(), Detector())
     assert engine.eta() is None
     await engine.load()
     assert [progress for progress, _ in estimates] == [0.0, 0.01, 0.5, 0.25, 1.0]
@@ -127,7 +138,7 @@ async def test_what_is_left_of_loading_is_told_from_what_has_passed() -> None:
 
 async def test_a_broken_engine_is_a_state_with_a_reason() -> None:
     """From whichever call it comes; the first reason stays."""
-    engine = Engine(Translator(), Detector)
+    engine = Engine(Translator(), Detector())
     await engine.load()
 
     def lost(reason: str) -> None:
@@ -142,12 +153,13 @@ async def test_a_broken_engine_is_a_state_with_a_reason() -> None:
 
 async def test_detectors_do_not_wait_behind_the_engine() -> None:
     """However many calls wait for a batch that does not come."""
-    engine = Engine(Translator(), Detector)
+    engine = Engine(Translator(), Detector())
     gate = threading.Event()
     async with asyncio.TaskGroup() as tasks:
         waiting = [tasks.create_task(engine.run(gate.wait)) for _ in range(engine_thread.THREADS + 1)]
         await asyncio.sleep(0)  # each of them runs up to its thread
-        assert await engine.judge(Detector(), np.zeros(VAD_WINDOW, np.float32)) == 0.0
+        detection = engine.detection
+        assert await detection.judge(detection.memory(), np.zeros(VAD_WINDOW, np.float32)) == 0.0
         assert not any(task.done() for task in waiting)
         gate.set()
     await engine.close()
@@ -155,7 +167,7 @@ async def test_detectors_do_not_wait_behind_the_engine() -> None:
 
 async def test_as_many_calls_run_at_once_as_a_batch_has_places() -> None:
     """Each of 64 goes on only when all have come."""
-    engine = Engine(Translator(), Detector)
+    engine = Engine(Translator(), Detector())
     barrier = threading.Barrier(engine_thread.THREADS)
     await asyncio.gather(*(engine.run(barrier.wait, 60) for _ in range(engine_thread.THREADS)))
     await engine.close()
@@ -163,7 +175,7 @@ async def test_as_many_calls_run_at_once_as_a_batch_has_places() -> None:
 
 async def test_the_loop_goes_on_while_an_engine_thinks() -> None:
     """The call finishes only because the loop was free to let it."""
-    engine = Engine(Translator(), Detector)
+    engine = Engine(Translator(), Detector())
     gate = threading.Event()
     asyncio.get_running_loop().call_soon(gate.set)
     assert await engine.run(gate.wait, 30)
@@ -173,7 +185,7 @@ async def test_the_loop_goes_on_while_an_engine_thinks() -> None:
 async def test_close_is_idempotent_and_final() -> None:
     """The translator is closed once; later calls fail like any other engine failure."""
     translator = Translator()
-    engine = Engine(translator, Detector)
+    engine = Engine(translator, Detector())
     await engine.close()
     await engine.close()
     assert translator.closed == 1

@@ -54,7 +54,7 @@ class Scene:
         self.room = Room("lima", "Lima", 2, asyncio.get_running_loop().time(), lambda source, target: True)
         self.ana = Reader("ana", "es")
         self.room.join(self.ana)
-        self.engine = Engine(translator, SileroDetector)
+        self.engine = Engine(translator, SileroDetector())
         self.engine.state = "ready"
         self.stage = Stage(DialogueThread(Parrot(1)))
         self.released = 0
