@@ -11,7 +11,7 @@ from models.base import EngineFailed, Memory, Pcm, SpeechDetector
 
 BEAT = 0.016
 """Seconds from one call to the next, at least: half a window. Who comes sooner waits for it, together with others; one
-speaker's windows, twice as far apart, never wait."""
+speaker's windows, twice as far apart, do not wait, nor do those of a speaker who is behind."""
 
 CLOSED = "The speech detector is closed."
 
@@ -46,17 +46,25 @@ class Detection:
         """Of a new source."""
         return self._detector.memory()
 
-    async def judge(self, memory: Memory, window: Pcm) -> float:
+    async def judge(self, memory: Memory, window: Pcm, behind: bool = False) -> float:
         """How probable it is that a source speaks in its next window. It awaits each answer, so that no more wait than
-        there are sources.
+        there are sources. `behind`: it has more windows already, which wait for this answer.
 
         Raises what the detector raises, and EngineFailed once closed."""
         if self._closed:
             raise EngineFailed(CLOSED)
         question = Question(memory, window, asyncio.get_running_loop().create_future())
         self._questions.append(question)
+        if behind:
+            self._hurry()
         self._schedule()
         return await question.answer
+
+    def _hurry(self) -> None:
+        self._next_at = 0.0
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
 
     def _schedule(self) -> None:
         if self._next is None and self._call is None:

@@ -49,6 +49,11 @@ class Inbound:
         return self._jitter.recovered
 
     @property
+    def behind(self) -> bool:
+        """More windows are here: they came in a burst, or are read too slowly."""
+        return bool(self._windows)
+
+    @property
     def late(self) -> int:
         """Packets that came after they had been given up."""
         return self._jitter.late

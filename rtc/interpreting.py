@@ -186,7 +186,8 @@ class Interpreter:
             self._before.append(window)
             if self._segment is not None:
                 self._segment.push(window)
-            self._apply(self._segmenter.push(await self._engine.detection.judge(self._memory, window)))
+            probability = await self._engine.detection.judge(self._memory, window, self.inbound.behind)
+            self._apply(self._segmenter.push(probability))
             if self._segment is not None:
                 self._try_to_hear(self._segment)
                 if windows % INTERIM_WINDOWS == 0:

@@ -40,6 +40,11 @@ def flite(text: str, voice: str = "slt", rate: int = 16_000) -> Pcm:
     return resample(pcm, read_rate, rate)
 
 
+def windows(pcm: Pcm, size: int) -> npt.NDArray[np.float32]:
+    """Cut into pieces of `size` samples, shape [pieces, size]; what is left over is left out."""
+    return pcm[: len(pcm) // size * size].reshape(-1, size)
+
+
 def read_wav(path: str | Path) -> tuple[Pcm, int]:
     """A 16-bit mono WAV file as (samples, hertz)."""
     with wave.open(str(path), "rb") as file:

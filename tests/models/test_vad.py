@@ -5,7 +5,7 @@ import pytest
 
 from models.base import SPEECH_RATE, VAD_WINDOW, Pcm
 from models.vad import SileroDetector
-from tests.speech import flite, peak, trim
+from tests.speech import flite, peak, trim, windows
 
 DETECTOR = SileroDetector()
 
@@ -13,11 +13,7 @@ DETECTOR = SileroDetector()
 def judge(pcm: Pcm) -> list[float]:
     """All windows of one source."""
     memory = DETECTOR.memory()
-    return [DETECTOR.probabilities([memory], [window])[0] for window in cut(pcm)]
-
-
-def cut(pcm: Pcm) -> Pcm:
-    return pcm[: len(pcm) // VAD_WINDOW * VAD_WINDOW].reshape(-1, VAD_WINDOW)
+    return [DETECTOR.probabilities([memory], [window])[0] for window in windows(pcm, VAD_WINDOW)]
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +32,17 @@ def test_silence_and_noise_are_not_speech(level: float) -> None:
     assert max(judge(noise)) < 0.5
 
 
+def test_sources_do_not_share_their_past(speech: Pcm) -> None:
+    """Judged one after the other."""
+    one, other = DETECTOR.memory(), DETECTOR.memory()
+    silence = np.zeros(VAD_WINDOW, np.float32)
+    interleaved = []
+    for window in windows(speech, VAD_WINDOW):
+        interleaved += DETECTOR.probabilities([one], [window])
+        DETECTOR.probabilities([other], [silence])
+    assert interleaved == judge(speech)
+
+
 def test_it_remembers_each_source_for_itself(speech: Pcm) -> None:
     """A source that is judged together with others, however many, is judged as if alone."""
     noise = 0.02 * np.random.default_rng(0).standard_normal(len(speech), np.float32)
@@ -44,7 +51,7 @@ def test_it_remembers_each_source_for_itself(speech: Pcm) -> None:
     for others in (1, 4, 31):
         memories = [DETECTOR.memory() for _ in range(1 + others)]
         together = []
-        for number, window in enumerate(cut(speech)):
+        for number, window in enumerate(windows(speech, VAD_WINDOW)):
             rows = [np.roll(noise, row)[number * VAD_WINDOW :][:VAD_WINDOW] for row in range(others)]
             together.append(DETECTOR.probabilities(memories, [*rows, window])[-1])
         assert together == pytest.approx(alone, abs=1e-4)
@@ -52,8 +59,7 @@ def test_it_remembers_each_source_for_itself(speech: Pcm) -> None:
 
 def test_a_memory_matters(speech: Pcm) -> None:
     """What a window is depends on what came before it."""
-    words = cut(speech)
-    fresh = [DETECTOR.probabilities([DETECTOR.memory()], [window])[0] for window in words]
+    fresh = [DETECTOR.probabilities([DETECTOR.memory()], [window])[0] for window in windows(speech, VAD_WINDOW)]
     assert np.abs(np.array(fresh) - judge(speech)).max() > 0.1
 
 
