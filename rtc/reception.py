@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from rtc.opus import CLOCK_RATE
+from rtc.rtp import signed
 
 MAX_DROPOUT, MAX_MISORDER = 3000, 100
 """Packets: a jump beyond either is a stray, or a new beginning if the next packet follows on it (RFC 3550 A.1)."""
@@ -35,7 +36,7 @@ class Reception:
 
     def add(self, sequence: int, timestamp: int, now: float) -> None:
         """Count one packet. `now`: its arrival, clock seconds."""
-        ahead = (sequence - self._highest + 0x8000 & 0xFFFF) - 0x8000  # signed, written out: once for each packet
+        ahead = signed(sequence - self._highest, 16)
         transit = int(now * CLOCK_RATE) - timestamp
         jumped = not -MAX_MISORDER < ahead < MAX_DROPOUT
         if not self._received or (jumped and sequence == self._anew_at):
@@ -47,8 +48,7 @@ class Reception:
             return
         elif ahead > 0:  # those that come late or again, perhaps because we asked, tell nothing about spacing
             self._highest += ahead
-            change = (transit - self._transit + 0x80000000 & 0xFFFFFFFF) - 0x80000000
-            self._jitter += (abs(change) - self._jitter) / 16
+            self._jitter += (abs(signed(transit - self._transit, 32)) - self._jitter) / 16
             self._transit = transit
         self._received += 1
 
