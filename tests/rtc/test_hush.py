@@ -43,7 +43,15 @@ def test_a_voice_that_never_pauses_comes_back() -> None:
     hush = Hush(FRAME_MS)
     hush.begin()
     heard = audible(hush, *[speech(" Word")] * 200)
-    assert heard.index(True, 1) == MAX_MS // FRAME_MS and all(heard[MAX_MS // FRAME_MS :])
+    assert heard.index(True, 1) == MAX_MS // FRAME_MS - 1 and all(heard[MAX_MS // FRAME_MS :])
+
+
+def test_it_comes_back_without_a_click() -> None:
+    """In the midst of a word it fades in, as it faded out."""
+    hush = Hush(FRAME_MS)
+    hush.begin()
+    heard = np.concatenate([hush.apply(speech(" Word")).pcm for _ in range(200)])
+    assert np.abs(np.diff(heard)).max() < 0.001 and heard[-1] == np.float32(0.3)
 
 
 def test_to_begin_again_makes_no_second_fade() -> None:
@@ -52,3 +60,12 @@ def test_to_begin_again_makes_no_second_fade() -> None:
     hush.apply(speech())
     hush.begin()
     assert audible(hush, speech()) == [False]
+
+
+def test_to_begin_again_is_to_be_silent_for_longer() -> None:
+    """A voice that never pauses, hushed again just before it would have come back."""
+    hush, frames = Hush(FRAME_MS), MAX_MS // FRAME_MS
+    hush.begin()
+    audible(hush, *[speech()] * (frames - 5))
+    hush.begin()
+    assert not any(audible(hush, *[speech()] * (frames - 5)))
