@@ -187,7 +187,10 @@ class Interpreter:
             if self._segment is not None:
                 self._segment.push(window)
             probability = await self._engine.detection.judge(self._memory, window, self.inbound.behind)
+            inside = self._segmenter.in_segment
             self._apply(self._segmenter.push(probability))
+            if (inside or self._segmenter.in_segment) and not self._segmenter.silence:
+                self._before.clear()  # these words are in a segment: the next does not begin with them
             if self._segment is not None:
                 self._try_to_hear(self._segment)
                 if windows % INTERIM_WINDOWS == 0:

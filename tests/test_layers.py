@@ -119,7 +119,6 @@ def test_every_source_has_its_test() -> None:
     elsewhere = {
         "rtc/conversation.py": "tests/test_conversation.py",
         "rtc/events.py": "plain data; every field is seen in tests/test_room_call.py",
-        "rtc/interpreting.py": "tests/test_room_call.py, tests/test_simultaneous.py",
         "rtc/readiness.py": "tests/rtc/test_engine_thread.py, tests/test_engine_states.py",
         "rtc/packetizer.py": "tests/rtc/test_playout.py, tests/rtc/test_talking.py",
         "rtc/reporting.py": "tests/test_room_call.py, tests/test_simultaneous.py",
