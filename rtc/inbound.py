@@ -9,12 +9,15 @@ import numpy as np
 
 from models.base import SPEECH_RATE, VAD_WINDOW, Pcm
 from rtc.jitter import JitterBuffer, Piece, Source, render
-from rtc.opus import Decoder, OpusError
+from rtc.opus import CLOCK_RATE, Decoder, OpusError
 from rtc.rtp import Packet
 from rtc.stats import Stats
 
 MAX_WAITING = 3
 """Seconds that wait at most while the engine catches its breath; then the oldest go. A microphone cannot be paused."""
+
+SOURCES = {"real": Source.PACKET, "recovered": Source.FEC, "concealed": Source.CONCEALED, "silent": Source.SILENCE}
+"""Where audio comes from, by its name in statistics."""
 
 
 class Inbound:
@@ -31,6 +34,7 @@ class Inbound:
         self._filled = 0  # samples of it
         self._windows: deque[Pcm] = deque()
         self._changed = asyncio.Event()  # a window is whole, or there is a hole to close in time
+        self._counted = 0  # samples that the reader took for silence since the last packet
         self.decoded_ms = 0
         """Of audio, given to the models."""
         self.undecodable = 0
@@ -39,33 +43,31 @@ class Inbound:
         """dBFS of the last window."""
 
     @property
-    def concealed(self) -> int:
-        """Packets made up because they were lost."""
-        return self._jitter.concealed
-
-    @property
-    def recovered(self) -> int:
-        """Packets lost, and rebuilt from the copy in the next one."""
-        return self._jitter.recovered
-
-    @property
     def behind(self) -> bool:
         """More windows are here: they came in a burst, or are read too slowly."""
         return bool(self._windows)
 
-    @property
-    def late(self) -> int:
-        """Packets that came after they had been given up."""
-        return self._jitter.late
-
-    @property
-    def depth(self) -> float:
-        """Seconds for which a missing packet is waited for."""
-        return self._jitter.depth
+    def stats(self) -> dict[str, float]:
+        """What came, and what was made of it, for operators."""
+        jitter = self._jitter
+        return {
+            "level_dbfs": round(self.level, 1),
+            "decoded_ms": self.decoded_ms,
+            **{f"{name}_ms": jitter.ticks[source] * 1000 // CLOCK_RATE for name, source in SOURCES.items()},
+            "packets_recovered": jitter.recovered,
+            "packets_concealed": jitter.concealed,
+            "packets_late": jitter.late,
+            "packets_duplicate": jitter.duplicate,
+            "packets_too_fast": jitter.excess,
+            "packets_undecodable": self.undecodable,
+            "jitter_depth_ms": round(jitter.depth * 1000),
+        }
 
     def gap(self) -> None:
-        """The next packet does not follow on the last: nothing between them was lost."""
+        """The next packet does not follow on the last: nothing between them was lost. What has not filled a window is
+        nobody's."""
         self._jitter.gap()
+        self._filled = 0
 
     def push(self, packet: Packet, now: float) -> None:
         """Take one packet. `now`: the event loop's clock. Most of its cost is libopus (22 µs a frame to 16 kHz mono):
@@ -75,7 +77,14 @@ class Inbound:
 
     def _pull(self, now: float) -> None:
         for piece in self._jitter.pull(now):
-            self._append(self._decode(piece))
+            pcm = self._decode(piece)
+            if piece.source is Source.PACKET:
+                self._counted = 0
+            elif piece.source is not Source.FEC:  # made up for time that the reader has counted meanwhile
+                late = min(self._counted, len(pcm))
+                self._counted -= late
+                pcm = pcm[late:]
+            self._append(pcm)
         if self._windows or self._jitter.due is not None:
             self._changed.set()
 
@@ -84,7 +93,7 @@ class Inbound:
             return render(piece, self._decoder)
         except OpusError:
             self.undecodable += 1
-            return render(Piece(Source.SILENCE, piece.ticks), self._decoder)
+            return render(self._jitter.spoilt(piece), self._decoder)
 
     def _append(self, pcm: Pcm) -> None:
         start = 0
@@ -107,7 +116,7 @@ class Inbound:
 
     async def window(self, patience: float | None) -> Pcm | None:
         """The next samples, as many as a window has; None if for `patience` seconds there are none, and no packets
-        that wait for a missing one."""
+        that wait for a missing one. Whoever gets None counts those seconds as silence: they do not come again."""
         loop = asyncio.get_running_loop()
         until = None if patience is None else loop.time() + patience
         while not self._windows:
@@ -118,6 +127,7 @@ class Inbound:
                     await self._changed.wait()
             except TimeoutError:
                 if due is None:
+                    self._counted += round((patience or 0.0) * self._rate)
                     return None
                 self._pull(max(due, time.monotonic()))
         return self._windows.popleft()

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy.typing as npt
 
-from rtc.opus import CLOCK_RATE, FRAME, Decoder, Sample, duration
+from rtc.opus import CLOCK_RATE, FRAME, Decoder, Sample, duration, fec_duration
 from rtc.rtp import signed
 
 MIN_DEPTH, MAX_DEPTH = 0.02, 0.3
@@ -25,11 +25,9 @@ MIN_DEPTH, MAX_DEPTH = 0.02, 0.3
 MAX_CONCEALED = CLOCK_RATE // 5
 """Ticks (200 ms) made up for one hole; concealment beyond that is noise, so the rest is silence."""
 
-MAX_SILENCE = CLOCK_RATE
-"""Ticks (1 s) of silence given out for one gap; a longer pause is known by the clock, not by samples."""
-
-MAX_PACKET = CLOCK_RATE * 120 // 1000
-"""Ticks of the longest packet (RFC 6716 §3.1)."""
+MAX_SILENCE = CLOCK_RATE // 5
+"""Ticks (200 ms) of silence given out for one gap: it comes when the gap is over, all at once. A longer pause is known
+by the clock, not by samples."""
 
 MAX_WAITING = 128
 """Packets held behind a hole: more than MAX_DEPTH of the shortest ones (2.5 ms)."""
@@ -64,10 +62,14 @@ class Piece:
     ticks: int
     """Length in 1/48000 s, a multiple of 2.5 ms; of a packet that is no Opus, what it is taken for."""
     payload: bytes = b""
+    begins: bool = False
+    """It does not follow on what came before: another source, or the same after a gap on purpose."""
 
 
 def render(piece: Piece, decoder: Decoder[Sample]) -> npt.NDArray[Sample]:
     """The piece as mono PCM at the decoder's rate. Raises OpusError if its payload is not Opus."""
+    if piece.begins:
+        decoder.reset()
     match piece.source:
         case Source.PACKET:
             return decoder.decode(piece.payload)
@@ -77,18 +79,6 @@ def render(piece: Piece, decoder: Decoder[Sample]) -> npt.NDArray[Sample]:
             return decoder.conceal(piece.ticks)
         case Source.SILENCE:
             return decoder.silence(piece.ticks)
-
-
-def fec_ticks(payload: bytes) -> int:
-    """Ticks of the copy of its predecessor that a packet carries (LBRR, RFC 6716 §4.2.4), 0 if none. Frames of 10 and
-    20 ms only."""
-    configuration, code = payload[0] >> 3, payload[0] & 3
-    if configuration >= 16 or len(payload) < 2 or code > 1:  # CELT has no LBRR; other packings do not begin with SILK
-        return 0
-    size = configuration & (3 if configuration < 12 else 1)  # RFC 6716 §3.1: SILK 10, 20, 40, 60 ms; hybrid 10, 20
-    header = payload[1] >> 4  # RFC 6716 §4.2.3: per channel a VAD bit and the LBRR flag, each coded at even odds
-    flags = 0b0101 if payload[0] & 4 else 0b0100
-    return (FRAME // 2, FRAME)[size] if size < 2 and header & flags else 0
 
 
 class NetworkDelay:
@@ -170,6 +160,7 @@ class JitterBuffer:
         self._anew_at: int | None = None  # sequence number that would show that the sender has begun anew
         self._given_up: dict[int, None] = {}  # the last numbers that were not waited for any longer, oldest first
         self._duration = FRAME  # of the last packet
+        self._begins = True  # the next piece does
         self._made_up = self._paused = 0  # ticks of concealment and of silence since the last packet
         self._credit, self._credited_at = float(MAX_AHEAD), math.inf
         self.ticks: Counter[Source] = Counter()
@@ -204,6 +195,7 @@ class JitterBuffer:
         self._credit, self._credited_at = min(self._credit, MAX_AHEAD), now
         if self._credit <= 0:
             self.excess += 1
+            self.gap()  # what is made up for those refused would use up the credit of those that follow
             return False
         ahead = signed(sequence - self._next, 16)
         stray = not -MAX_MISORDER <= ahead <= MAX_DROPOUT
@@ -239,16 +231,34 @@ class JitterBuffer:
             else:
                 return
 
+    def spoilt(self, piece: Piece) -> Piece:
+        """What to do instead of `piece`, whose payload is not Opus."""
+        self.ticks[piece.source] -= piece.ticks
+        self.ticks[Source.SILENCE] += piece.ticks
+        return Piece(Source.SILENCE, piece.ticks)
+
     def _begin(self, ssrc: int, sequence: int, timestamp: int) -> None:
         self._ssrc, self._next, self._next_timestamp, self._anew_at = ssrc, sequence, timestamp, None
         self._waiting.clear()
         self._given_up = dict.fromkeys(range(sequence - MAX_MISORDER, sequence))  # those that this one has overtaken
         self._delay.rebase()
         self._made_up = self._paused = 0
+        self._begins = True
 
     def _first_waiting(self) -> int | None:
         """The number of the oldest packet with audio that waits behind a hole."""
         return min((number for number, packet in self._waiting.items() if packet.payload), default=None)
+
+    def _lost(self, first: int) -> int:
+        """How many are missing before the packet `first`; those that wait there are padding."""
+        return first - self._next - sum(number < first for number in self._waiting)
+
+    def _hole(self, first: int) -> int:
+        """The timestamp at which the audio begins that is missing before the packet `first`. What lies between it and
+        the last packet is a pause (DTX), if it is longer than those missing can have been."""
+        packet = self._waiting[first]
+        longest = max(self._duration, duration(packet.payload))
+        return max(self._next_timestamp, packet.timestamp - self._lost(first) * longest)
 
     def _deadline(self, first: int) -> float:
         """Until when the next packet is waited for; its successors up to `first` have their own."""
@@ -256,7 +266,7 @@ class JitterBuffer:
         if len(self._waiting) > MAX_WAITING:
             return packet.at
         # Its own arrival bounds it, should the sender's timestamps make no sense.
-        return min(self._delay.expected(self._next_timestamp), packet.at) + self._delay.depth
+        return min(self._delay.expected(self._hole(first)), packet.at) + self._delay.depth
 
     def _take(self) -> Iterator[Piece]:
         packet = self._waiting.pop(self._next)
@@ -275,28 +285,25 @@ class JitterBuffer:
 
     def _give_up(self, first: int, now: float) -> Iterator[Piece]:
         """Fill in for those packets before the oldest waiting one whose time is over."""
-        packet = self._waiting[first]
-        lost = first - self._next - sum(number < first for number in self._waiting)  # those in between are padding
-        missing = max(0, packet.timestamp - self._next_timestamp) // _UNIT * _UNIT
-        each = -(-missing // (lost * _UNIT)) * _UNIT
-        if each > MAX_PACKET:  # a pause (DTX) lies in the hole, too
-            each = self._duration
+        packet, lost = self._waiting[first], self._lost(first)
+        hole, paused = self._hole(first), self._next_timestamp
+        overdue = now - self.depth - self._delay.expected(hole)
         over, last = lost, self._deadline(first) if len(self._waiting) > MAX_WAITING else packet.at + self.depth
+        missing = max(0, packet.timestamp - hole) // _UNIT * _UNIT
+        each = -(-missing // (lost * _UNIT)) * _UNIT
         if each and now < last:
-            overdue = now - self.depth - self._delay.expected(self._next_timestamp)
             over = min(lost, 1 + int(max(0.0, overdue) * CLOCK_RATE / each))
         self._forget(first if over == lost else self._next + over)
         ticks = min(missing, over * each)
-        recoverable = fec_ticks(packet.payload) if over == lost else 0
-        if not 0 < recoverable <= ticks:
-            self._next_timestamp += ticks
-            yield from self._conceal(ticks, each)
-            return
-        self._next_timestamp += missing
+        recoverable = fec_duration(packet.payload) if over == lost else 0
+        if recoverable > ticks:
+            recoverable = 0
+        self._next_timestamp = hole + ticks
+        yield from self._pause(hole - paused)
         yield from self._conceal(ticks - recoverable, each)
-        yield from self._pause(missing - ticks)
-        self.recovered += 1
-        yield self._give(Source.FEC, recoverable, packet.payload)
+        if recoverable:
+            self.recovered += 1
+            yield self._give(Source.FEC, recoverable, packet.payload)
 
     def _forget(self, until: int) -> None:
         """Go on to later numbers; the last of those given up are remembered, to tell late packets from duplicates."""
@@ -325,4 +332,5 @@ class JitterBuffer:
     def _give(self, source: Source, ticks: int, payload: bytes = b"") -> Piece:
         self.ticks[source] += ticks
         self._credit -= ticks
-        return Piece(source, ticks, payload)
+        begins, self._begins = self._begins, False
+        return Piece(source, ticks, payload, begins)

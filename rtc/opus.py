@@ -140,12 +140,14 @@ _lib.opus_encode.argtypes = [_pointer, _bytes, _int, _pointer, _int32]
 _lib.opus_encoder_ctl.argtypes = [_pointer, _int]  # variadic in C: the third is passed as such, which arm64 macOS needs
 _lib.opus_encoder_destroy.argtypes = [_pointer]
 _lib.opus_packet_get_nb_samples.argtypes = [_bytes, _int32, _int32]
+_lib.opus_packet_get_samples_per_frame.argtypes = [_bytes, _int32]
+_lib.opus_decoder_ctl.argtypes = [_pointer, _int]
 _has_lbrr = getattr(_lib, "opus_packet_has_lbrr", None)  # libopus 1.3.1 (Debian 12) has none
 if _has_lbrr is not None:
     _has_lbrr.argtypes = [_bytes, _int32]
 
 _SET_BITRATE, _SET_COMPLEXITY, _SET_INBAND_FEC, _SET_PACKET_LOSS, _SET_DTX = 4002, 4010, 4012, 4014, 4016
-_GET_LOOKAHEAD = 4027
+_GET_LOOKAHEAD, _RESET_STATE = 4027, 4028
 
 
 def duration(packet: bytes) -> int:
@@ -153,10 +155,12 @@ def duration(packet: bytes) -> int:
     return max(0, int(_lib.opus_packet_get_nb_samples(packet, len(packet), CLOCK_RATE)))
 
 
-def has_fec(packet: bytes) -> bool:
-    """Whether `recover` would find a copy of the lost one in `packet` (RFC 6716 §2.1.7). False also where it is not
-    Opus, and where libopus is too old to tell."""
-    return _has_lbrr is not None and len(packet) > 0 and _has_lbrr(packet, len(packet)) == 1
+def fec_duration(packet: bytes) -> int:
+    """RTP ticks, right before `packet`, of which it carries a copy for `recover` (RFC 6716 §2.1.7): as many as one of
+    its frames has. 0 if there is none, if it is not Opus, or if libopus is too old to tell."""
+    if _has_lbrr is None or not packet or _has_lbrr(packet, len(packet)) != 1:
+        return 0
+    return int(_lib.opus_packet_get_samples_per_frame(packet, CLOCK_RATE))
 
 
 def silence_after(packet: bytes) -> bytes:
@@ -208,6 +212,10 @@ class Decoder(Generic[Sample]):
     def silence(self, ticks: int = FRAME) -> npt.NDArray[Sample]:
         """RTP `ticks` of nothing; the decoder does not hear of it."""
         return np.zeros(ticks * self._rate // CLOCK_RATE, self._pcm.dtype)
+
+    def reset(self) -> None:
+        """Another source follows: forget what the last one sounded like."""
+        _lib.opus_decoder_ctl(self._state, _RESET_STATE)
 
     def _run(self, packet: bytes | None, size: int, ticks: int, fec: int) -> npt.NDArray[Sample]:
         if ticks % _STEP or not 0 < ticks <= _MAX_TICKS:  # libopus writes as much as it is told

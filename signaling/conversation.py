@@ -95,14 +95,10 @@ class Talker(Session):
 
     def media_stats(self) -> dict[str, Any]:
         """Their media in numbers, for operators."""
-        inbound, voice = self._conversation.inbound, self._conversation.voice
+        voice = self._conversation.voice
         return {
             "participant_id": self.id,
-            "level_dbfs": round(inbound.level, 1),
-            "decoded_ms": inbound.decoded_ms,
-            "packets_concealed": inbound.concealed,
-            "packets_late": inbound.late,
-            "jitter_depth_ms": round(inbound.depth * 1000),
+            **self._conversation.inbound.stats(),
             "delay_ms": round(voice.delay * 1000),
             "caught_up_ms": round(voice.shortened * 1000),
             "underruns": voice.underruns,

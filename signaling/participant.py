@@ -99,17 +99,10 @@ class Participant(Session):
 
     def media_stats(self) -> dict[str, Any]:
         """Their media connection in numbers, for operators."""
-        inbound = self._interpreter.inbound
         return {
             "participant_id": self.id,
             "room": self.room.id,
-            "level_dbfs": round(inbound.level, 1),
-            "decoded_ms": inbound.decoded_ms,
-            "packets_recovered": inbound.recovered,
-            "packets_concealed": inbound.concealed,
-            "packets_late": inbound.late,
-            "jitter_depth_ms": round(inbound.depth * 1000),
-            "packets_undecodable": inbound.undecodable,
+            **self._interpreter.inbound.stats(),
             **self.connection_stats(),
         }
 

@@ -23,7 +23,7 @@ from aiortc.codecs.opus import OpusDecoder, OpusEncoder
 from aiortc.jitterbuffer import JitterFrame
 
 from models import espeak
-from rtc.opus import CLEAN, LOSSY, LOWDELAY, VOIP, Decoder, Encoder, Int16, Setting, has_fec, to_int16
+from rtc.opus import CLEAN, LOSSY, LOWDELAY, VOIP, Decoder, Encoder, Int16, Setting, fec_duration, to_int16
 from rtc.playout import PTIME, VOICE_RATE, Playout
 from rtc.slots import StreamKey
 from rtc.stats import Stats
@@ -136,7 +136,7 @@ def hear(packets: list[bytes], loss: float) -> Int16:
         if not lost[index]:
             heard.append(decoder.decode(packet))
         else:
-            heard.append(decoder.recover(following) if has_fec(following) else decoder.conceal())
+            heard.append(decoder.recover(following) if fec_duration(following) else decoder.conceal())
     return np.concatenate(heard)
 
 

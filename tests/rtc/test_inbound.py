@@ -75,14 +75,16 @@ async def test_losses_do_not_shorten_time_and_the_tone_goes_on() -> None:
     assert len(pcm) == 2 * SPEECH_RATE // VAD_WINDOW * VAD_WINDOW
     blocks = pcm[SPEECH_RATE // 2 :].reshape(-1)[: 40 * 320].reshape(40, 320)
     assert np.sqrt(np.square(blocks).mean(axis=1)).min() > 0.02  # silence would be 0, the tone is 0.17
-    assert (inbound.concealed + inbound.recovered, inbound.late) == (10, 0)
+    stats = inbound.stats()
+    assert (stats["packets_concealed"] + stats["packets_recovered"], stats["packets_late"]) == (10, 0)
+    assert stats["real_ms"] == 90 * 20 and stats["concealed_ms"] + stats["recovered_ms"] == 10 * 20
 
 
 async def test_a_long_hole_is_concealed_and_counted() -> None:
     """Five packets lost: four made up, one from the copy."""
     inbound = Inbound(Stats())
     feed(inbound, (packet for index, packet in enumerate(packets(tone(0.5))) if not 10 <= index < 15))
-    assert (inbound.concealed, inbound.recovered) == (4, 1)
+    assert (inbound.stats()["packets_concealed"], inbound.stats()["packets_recovered"]) == (4, 1)
 
 
 async def test_garbage_is_counted_and_passes() -> None:
@@ -92,7 +94,8 @@ async def test_garbage_is_counted_and_passes() -> None:
     for index in (3, 4):
         sent[index] = dataclasses.replace(sent[index], payload=b"\xff\xff\xff")
     feed(inbound, sent)
-    assert inbound.undecodable == 2
+    stats = inbound.stats()
+    assert (stats["packets_undecodable"], stats["real_ms"], stats["silent_ms"]) == (2, 960, 40)
     assert len(await drain(inbound)) == SPEECH_RATE // VAD_WINDOW * VAD_WINDOW
 
 
@@ -136,9 +139,9 @@ async def test_a_hole_at_the_end_is_closed_without_another_packet(patience: floa
     inbound.push(second, now())
     assert await inbound.window(None) is not None
     inbound.push(fourth, now())
-    assert inbound.recovered == 0
+    assert inbound.stats()["packets_recovered"] == 0
     assert await inbound.window(patience) is not None
-    assert inbound.recovered == 1
+    assert inbound.stats()["packets_recovered"] == 1
     assert await inbound.window(0.0) is None
 
 
@@ -153,4 +156,55 @@ async def test_a_reader_learns_of_a_hole_that_opens_while_it_waits() -> None:
         inbound.push(fourth, now())
     assert len(reader.result()) == VAD_WINDOW  # type: ignore[arg-type]
     inbound.push(second, now())
-    assert inbound.late == 1
+    assert inbound.stats()["packets_late"] == 1
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_pause_that_the_reader_has_counted_does_not_come_again(lost: bool) -> None:
+    """A sender that sends nothing for 200 ms (DTX), or whose packets are all lost: 100 ms of it the reader counted."""
+    inbound, now = Inbound(Stats()), asyncio.get_running_loop().time
+    sent = packets(tone(2.0))
+    feed(inbound, sent[:50])
+    await drain(inbound)
+    assert await inbound.window(0.1) is None
+    number = sent[60 if lost else 50].sequence
+    for index, packet in enumerate(sent[60:80]):
+        inbound.push(dataclasses.replace(packet, sequence=(number + index) & 0xFFFF), now() + index * 0.02)
+    made = SPEECH_RATE // 10 + 20 * SPEECH_RATE // 50
+    assert abs(len(await drain(inbound)) - made) < VAD_WINDOW  # some samples do not fill a window, before and after
+
+
+async def test_a_second_reader_of_time_is_told_what_is_real() -> None:
+    """What came while the reader counted is heard, late or not."""
+    inbound = Inbound(Stats())
+    sent = packets(tone(1.0))
+    feed(inbound, sent[:25])
+    await drain(inbound)
+    assert await inbound.window(0.1) is None
+    feed(inbound, sent[25:])
+    assert len(await drain(inbound)) >= SPEECH_RATE // 2 - VAD_WINDOW
+
+
+async def test_another_source_sounds_of_nothing_before_it() -> None:
+    """A new SSRC that is silent, after a loud one: what the decoder remembers is not heard again; nor is what was said
+    before a gap and did not fill a window."""
+    inbound = Inbound(Stats())
+    loud, silent = packets(tone(0.51)), packets(np.zeros(48_000, np.int16))
+    feed(inbound, loud)
+    await drain(inbound)
+    inbound.gap()
+    feed(inbound, (dataclasses.replace(packet, ssrc=6) for packet in silent))
+    assert np.abs(await drain(inbound)).max() < 0.001
+    feed(inbound, (dataclasses.replace(packet, ssrc=7, timestamp=packet.timestamp + 2**30) for packet in loud))
+    await drain(inbound)
+    feed(inbound, (dataclasses.replace(packet, ssrc=8) for packet in silent))
+    assert np.abs((await drain(inbound))[VAD_WINDOW:]).max() < 0.001
+
+
+async def test_the_depth_and_what_waits_are_told() -> None:
+    inbound = Inbound(Stats())
+    assert not inbound.behind
+    feed(inbound, packets(tone(0.5)))
+    assert inbound.behind and inbound.stats()["jitter_depth_ms"] >= 20 and inbound.stats()["decoded_ms"] == 480
+    await drain(inbound)
+    assert not inbound.behind

@@ -24,7 +24,7 @@ from rtc.opus import (
     Int16,
     OpusError,
     duration,
-    has_fec,
+    fec_duration,
     is_lossy,
     libraries,
     load,
@@ -143,16 +143,49 @@ def test_recovery_without_fec_is_concealment() -> None:
     decoder = Decoder(16_000)
     packet = encode(tone(16_000, 0.02), 16_000, expected_loss=0)[0]
     decoder.decode(packet)
-    assert not has_fec(packet)
+    assert not fec_duration(packet)
     assert len(decoder.recover(packet)) == 320
 
 
 def test_it_is_known_which_packets_carry_copies() -> None:
     """Of those coded against loss most (a steady tone is soon no speech to SILK); of the others none."""
-    with_fec = [has_fec(packet) for packet in encode(tone(16_000), 16_000, expected_loss=10)]
-    assert sum(with_fec) > 20 and not with_fec[0]
-    assert not any(has_fec(packet) for packet in encode(tone(16_000), 16_000))
-    assert not has_fec(b"") and not has_fec(b"\x03")
+    with_fec = [fec_duration(packet) for packet in encode(tone(16_000), 16_000, expected_loss=10)]
+    assert sum(map(bool, with_fec)) > 20 and not with_fec[0] and set(with_fec) == {0, FRAME}
+    assert not any(fec_duration(packet) for packet in encode(tone(16_000), 16_000))
+
+
+SILK_WITH_FEC, SILK_PLAIN = (
+    b"\x48\x40",
+    b"\x48\x00",
+)  # wideband, 20 ms; the second bit is the LBRR flag (RFC 6716 §4.2.3)
+SILK_60 = b"\x58\x10"  # three frames, of which the flag comes after three others
+
+
+@pytest.mark.parametrize(
+    ("packet", "ticks"),
+    [
+        (SILK_WITH_FEC, FRAME),
+        (SILK_PLAIN, 0),
+        (b"\x40\x40", FRAME // 2),
+        (SILK_60, 3 * FRAME),
+        (b"\x4b\x02\x40\x40", FRAME),  # two frames of 20 ms: the copy is of one
+        (b"\x48", 0),  # DTX
+        (b"\xfc\xff", 0),  # CELT
+        (b"", 0),
+        (b"\x03", 0),
+    ],
+)
+def test_a_copy_is_as_long_as_a_frame(packet: bytes, ticks: int) -> None:
+    assert fec_duration(packet) == ticks
+
+
+def test_a_decoder_that_is_reset_remembers_nothing() -> None:
+    """The same packets sound as from a new decoder."""
+    packets, decoder = encode(tone(16_000), 16_000), Decoder(16_000)
+    fresh = [decoder.decode(packet) for packet in packets]
+    assert not np.array_equal(decoder.decode(packets[0]), fresh[0])
+    decoder.reset()
+    assert all(np.array_equal(decoder.decode(packet), pcm) for packet, pcm in zip(packets, fresh, strict=True))
 
 
 @pytest.mark.parametrize("ticks", [120, FRAME // 2, 2 * FRAME, 6 * FRAME])
@@ -181,7 +214,7 @@ DECODERS = [Decoder(rate, sample) for rate in RATES for sample in (np.int16, np.
 def test_any_bytes_are_decoded_or_refused(decoder: Decoder, packet: bytes, ticks: int) -> None:
     """Whatever comes from the network, in any order: PCM or OpusError, never a crash; and the decoder goes on."""
     assert 0 <= duration(packet) <= 6 * FRAME
-    assert has_fec(packet) in (False, True)
+    assert 0 <= fec_duration(packet) <= 3 * FRAME
     for attempt in (
         lambda: decoder.decode(packet),
         lambda: decoder.recover(packet),
