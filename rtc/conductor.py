@@ -27,6 +27,9 @@ PERIOD = 0.08
 GRACE = 0.02
 """Seconds beyond PERIOD after which a frame is late: one packet. With none, half of all jitter would be loss."""
 
+LATE = PERIOD + GRACE
+"""Seconds after its last frame from which on somebody who sends nothing hears silence in the model's steps."""
+
 PATIENCE = 3
 """Frames in a row that a seat misses before it is not waited for. With less, one lost packet would cost two frames: the
 next would come just after others had made the step."""
@@ -131,7 +134,7 @@ class Conductor:
             return None
         if self._all_here():
             return self._earliest
-        return max(self._earliest, self._last + PERIOD + GRACE)
+        return max(self._earliest, self._last + LATE)
 
     def take(self, now: float) -> Step | None:
         """The step to make now, None before its time. Call it again as soon as that is done."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from models.base import DialogueFrame, Pcm
-from rtc.conductor import Conductor
+from rtc.conductor import LATE, Conductor
 from rtc.dialogue_thread import DialogueThread
 from rtc.events import RoomEvent, SpeechStarted, SpeechStopped
 from rtc.fan_out import Outlet
@@ -178,13 +178,19 @@ class Conversation:
         assert self._seat is not None, "whoever lets people in counts seats"
         self._ticker.play(self.voice.tick)
         try:
+            away = 0.0  # seconds for which nothing came
             while True:
-                frame = await self.inbound.window(None)
+                frame = await self.inbound.window(LATE if away < PERSON_QUIET else None)
                 if frame is not None:
-                    if self._person.hear(rms(frame), self._frame_ms / 1000):
-                        happened = SpeechStarted if self._person.speaking else SpeechStopped
-                        self._tell(happened(self._participant_id, "original", LANGUAGE))
+                    away, changed = 0.0, self._person.hear(rms(frame), self._frame_ms / 1000)
                     self._stage.push(self._seat, frame)
+                else:
+                    away, changed = away + LATE, self._person.hear(None, LATE)
+                    if away >= PERSON_QUIET:  # a pause, however long: what comes next follows on nothing
+                        self.inbound.gap()
+                if changed:
+                    happened = SpeechStarted if self._person.speaking else SpeechStopped
+                    self._tell(happened(self._participant_id, "original", LANGUAGE))
         finally:
             self._ticker.silence(self.voice.tick)
             self._stage.rise(self._seat)

@@ -33,11 +33,12 @@ class Loudness:
         self.speaking = False
         """Something was to be heard, a moment ago at the latest."""
 
-    def hear(self, loudness: float, seconds: float) -> bool:
-        """The next piece. `loudness`: its RMS, from 0 to 1. True: `speaking` has changed."""
-        if self._noisy:
+    def hear(self, loudness: float | None, seconds: float) -> bool:
+        """The next piece. `loudness`: its RMS, from 0 to 1; None: so long nothing came, which tells nothing of the
+        noise. True: `speaking` has changed."""
+        if self._noisy and loudness is not None:
             self._noise = min(max(loudness, SILENCE), self._noise * NOISE_RISE**seconds)
-        audible = loudness > max(AUDIBLE, self._noise * ABOVE_NOISE if self._noisy else 0.0)
+        audible = (loudness or 0.0) > max(AUDIBLE, self._noise * ABOVE_NOISE if self._noisy else 0.0)
         self._quiet = 0.0 if audible else self._quiet + seconds
         before, self.speaking = self.speaking, self._quiet < self._patience
         return self.speaking != before

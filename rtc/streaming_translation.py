@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from models.base import DialogueFrame
+from rtc.conductor import LATE
 from rtc.conversation import Stage
 from rtc.dialogue_thread import DialogueThread
 from rtc.events import TranscriptFinal
@@ -142,7 +143,7 @@ class StreamingTranslation:
         try:
             self.update()
             while True:
-                frame = await self.inbound.window(None)
+                frame = await self.inbound.window(LATE if self.active else None)
                 if frame is not None and self.active and self._seat is not None:
                     self._translator.stage.push(self._seat, frame)
         finally:

@@ -118,6 +118,15 @@ async def test_one_talks_hears_and_reads(server: Server) -> None:
     assert [message["seq"] for message in ana.messages] == list(range(1, len(ana.messages) + 1))
 
 
+async def test_who_stops_sending_in_the_midst_of_a_word_has_stopped_speaking(server: Server) -> None:
+    """A tab asleep, a track that ended, an outage: no packet says so."""
+    async with talking(server) as ana:
+        ana.microphone.say(tone(440))
+        await ana.expect("speech.started", lambda m: m["participant_id"] == ana.id)
+        ana.microphone.stop()
+        await ana.expect("speech.stopped", lambda m: m["participant_id"] == ana.id)
+
+
 async def test_two_who_talk_at_once_do_not_hear_each_other(server: Server, parrot: Parrot) -> None:
     """One model, two conversations."""
     async with talking(server) as ana, talking(server) as bob:
