@@ -165,8 +165,8 @@ class JitterBuffer:
         self._credit, self._credited_at = float(MAX_AHEAD), math.inf
         self.ticks: Counter[Source] = Counter()
         """Length of all that was given out, by source."""
-        self.received = self.recovered = self.concealed = 0
-        """Packets: taken in; lost and rebuilt from FEC; lost and made up."""
+        self.recovered = self.concealed = 0
+        """Packets lost: rebuilt from FEC; made up."""
         self.late = self.duplicate = self.excess = 0
         """Packets refused: came after they were given up (or from long ago); came twice; outran the clock."""
 
@@ -217,7 +217,6 @@ class JitterBuffer:
             del self._given_up[number]
             self.late += 1
             return False
-        self.received += 1
         self._waiting[number] = _Arrived(unwrapped, payload, now)
         return True
 

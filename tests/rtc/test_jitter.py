@@ -12,6 +12,7 @@ from rtc.jitter import (
     MAX_AHEAD,
     MAX_CONCEALED,
     MAX_DEPTH,
+    MAX_MISORDER,
     MAX_RATE,
     MAX_SILENCE,
     MAX_WAITING,
@@ -192,6 +193,51 @@ def test_another_path_is_got_used_to() -> None:
         if index == 1200:
             assert 0.05 <= delay.depth <= 0.06
     assert delay.depth == MIN_DEPTH
+
+
+def test_a_long_call_forgets_as_fast_as_a_short_one() -> None:
+    """Ten late packets after 33 minutes: 12 s later as shallow as before."""
+    delay = NetworkDelay()
+    for index in range(100_700):
+        late = 0.2 if 100_000 <= index < 100_010 else 0.0
+        delay.observe(index * FRAME, index * PTIME + late)
+        assert index != 100_010 or delay.depth > 0.2
+    assert delay.depth == MIN_DEPTH
+
+
+def test_each_of_the_missing_is_waited_for() -> None:
+    """Three are missing; the time of the first is over, and the second comes just then."""
+    sender = Sender(fec=False)
+    jitter(sender, range(400), 0.1)
+    before = sender.buffer.late, sender.buffer.concealed
+    sender.send(403)
+    first = sender.buffer.due
+    assert first is not None
+    sender.send(401, first)
+    sender.end()
+    assert sender.packets[-2:] == [payload(index, fec=False) for index in (401, 403)]
+    assert (sender.buffer.late, sender.buffer.concealed) == (before[0], before[1] + 2)
+
+
+def test_each_hole_is_made_up_for_anew() -> None:
+    """200 ms of concealment are for one hole, not for a call."""
+    sender = Sender(fec=False)
+    for index in range(0, 55, 11):
+        sender.send(index)
+    sender.end()
+    assert sender.sources.count(Source.CONCEALED) == 4 * 10
+
+
+def test_what_waits_and_what_is_remembered_is_bounded() -> None:
+    """More packets behind a hole than can be waited for end it at once; of a thousand holes the last are known."""
+    buffer, many = JitterBuffer(), MAX_WAITING + 2
+    for index in range(many):
+        buffer.push(1, index + (index > 0), (index + (index > 0)) * 120, payload(index, fec=False, ticks=120), 0.0)
+    assert [piece.source for piece in buffer.pull(0.0)].count(Source.PACKET) == many
+    for index in range(many + 1, 3000, 2):
+        buffer.push(1, index, index * FRAME, payload(index), index * PTIME)
+        list(buffer.pull(index * PTIME + 1.0))
+    assert len(buffer._given_up) <= MAX_MISORDER
 
 
 def test_late_and_doubled_packets_are_counted_apart_and_dropped() -> None:

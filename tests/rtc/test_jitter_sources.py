@@ -7,9 +7,9 @@ from rtc.opus import CLOCK_RATE, FRAME
 from tests.rtc.test_jitter import MAX_PACKET, PTIME, Sender, payload
 
 
-@pytest.mark.parametrize("jump", [5000, 40_000, -200, -2999, -3001, -40_000])
+@pytest.mark.parametrize("jump", [5000, 40_000, -200, -2999, -3001, -40_000, 55_515])
 def test_a_sender_that_begins_anew_is_heard(jump: int) -> None:
-    """A jump in numbers and time, forwards or back, costs one packet."""
+    """A jump in numbers and time, forwards or back, to 65,535 too, costs one packet."""
     first, second = Sender(sequence=10_000), Sender(sequence=10_000 + jump, timestamp=123_456_789)
     second.buffer = first.buffer
     for index in range(20):

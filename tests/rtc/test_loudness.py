@@ -37,3 +37,13 @@ def test_it_can_be_stopped() -> None:
     assert loudness.hear(0.5, PIECE) and loudness.speaking
     assert loudness.stop() and not loudness.speaking
     assert not loudness.stop()
+    assert not loudness.hear(0.0, PIECE), "a sound before it was stopped is not a moment ago"
+
+
+def test_nothing_at_all_ends_speech_and_tells_nothing_of_the_room() -> None:
+    """No packets for a second, in a loud room: the fan is still known when they come again."""
+    loudness = Loudness(0.6, noisy=True)
+    changes(loudness, [-38.0] * 400 + [-20.0] * 5)
+    assert loudness.speaking
+    assert [loudness.hear(None, 0.1) for _ in range(10)].count(True) == 1 and not loudness.speaking
+    assert changes(loudness, [-38.0] * 20) == []

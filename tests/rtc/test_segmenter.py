@@ -107,6 +107,9 @@ def test_after_a_flush_it_begins_again() -> None:
     cuts((SPEECH, 30), segmenter=segmenter)
     segmenter.flush()
     assert kinds(cuts((SILENCE, 5), (SPEECH, 40), (SILENCE, 60), segmenter=segmenter)) == ONE
+    cuts((SPEECH, 1), segmenter=segmenter)
+    segmenter.flush()
+    assert cuts((SPEECH, 1), (SILENCE, 1), segmenter=segmenter) == []  # one loud window before, and one after
 
 
 runs = st.lists(st.tuples(st.sampled_from([SPEECH, SILENCE, DOUBT]), st.integers(1, 60)), max_size=40)
