@@ -42,16 +42,19 @@ class Address:
     """Where datagrams go, as Python and as the kernel have it (`struct sockaddr_in`, `struct sockaddr_in6`)."""
 
     def __init__(self, address: tuple[Any, ...]) -> None:
-        """`address`: (host, port), the host a number; with a scope (`%eth0`) if the address is link-local."""
+        """`address`: (host, port), the host a number; with a scope (`%eth0`) if the address is link-local. Raises
+        OSError, ValueError or struct.error if it is none."""
         host, port = address[:2]
         self.pair = (host, port)
         if ":" in host:
             host, _, scope = host.partition("%")
-            index = 0 if not scope else int(scope) if scope.isdigit() else socket.if_nametoindex(scope)
+            digits = scope.isascii() and scope.isdigit()
+            index = int(scope) if digits else socket.if_nametoindex(scope) if scope else 0
             family, rest = socket.AF_INET6, struct.pack("!HI16s", port, 0, socket.inet_pton(socket.AF_INET6, host))
-            raw = struct.pack("=H", family) + rest + struct.pack("=I", index)
+            rest += struct.pack("=I", index)
         else:
-            raw = struct.pack("=H", socket.AF_INET) + struct.pack("!H4s8x", port, socket.inet_aton(host))
+            family, rest = socket.AF_INET, struct.pack("!H4s8x", port, socket.inet_pton(socket.AF_INET, host))
+        raw = struct.pack("=H", family) + rest
         self.length = len(raw)
         self._raw = ctypes.create_string_buffer(raw, len(raw))
         self.pointer = ctypes.addressof(self._raw)
@@ -96,7 +99,8 @@ class Batch:
         self.count = 0
         """Datagrams that wait; the next is written at `count * STRIDE`."""
         self.lost = 0
-        """Datagrams that the system would not take: its buffer was full, or its network is gone."""
+        """Datagrams that the system would not take: its buffer was full, its network is gone, or there is no such
+        address."""
         self._to: list[Address] = [NOWHERE] * SIZE
         self._vectors = bytearray(16 * SIZE)  # struct iovec
         self._headers = bytearray(MSGHDR.size * SIZE)
@@ -133,6 +137,14 @@ class Batch:
             together.waiting.append(self)
         elif self.count == SIZE:
             self.flush()
+
+    def sendto(self, data: bytes, address: tuple[Any, ...]) -> None:
+        """Send a datagram that is written elsewhere, now. What is no address, as others' candidates may be, is lost as
+        what cannot be sent; it is not looked up as if it were a name."""
+        try:
+            self._socket.sendto(data, Address(address).pair)
+        except (OSError, ValueError, struct.error):
+            self.lost += 1
 
     def flush(self) -> None:
         """Send what waits, now."""

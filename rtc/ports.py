@@ -57,14 +57,14 @@ class Place(StunProtocol):
 
 
 class _Share(asyncio.DatagramTransport):
-    """What aioice sends through."""
+    """What aioice sends through: past the loop's transport, which ends for all when one address is none."""
 
     def __init__(self, place: Place) -> None:
         super().__init__()
         self._place = place
 
     def sendto(self, data: Any, addr: Any = None) -> None:
-        self._place.port.transport.sendto(data, addr)
+        self._place.port.batch.sendto(data, addr)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self._place.port.transport.get_extra_info(name, default)

@@ -106,6 +106,16 @@ def test_a_closed_socket_loses_what_waits_and_nothing_else(batch: Batch) -> None
         assert waiting(bob) == []
 
 
+@pytest.mark.parametrize("host", ["192.0.2.77", "fe80::1%\0", "fe80::1%\ud800", "fe80::1%é", "fe80::1%٣", "localhost"])
+def test_what_is_no_address_is_lost_and_not_raised(batch: Batch, host: str) -> None:
+    """A client may write anything where its address belongs."""
+    with udp() as bob:
+        batch.sendto(b"lost", (host, 70_000 if host == "192.0.2.77" else bob.getsockname()[1]))
+        assert batch.lost == 1
+        batch.sendto(b"sent", bob.getsockname())
+        assert waiting(bob) == [b"sent"]
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/net/if_inet6"), reason="no IPv6 here")
 def test_ipv6() -> None:
     with udp("::1") as bob, udp("::1") as sock:

@@ -89,6 +89,24 @@ async def test_who_leaves_takes_nobody_along_and_the_last_closes_the_port() -> N
         sock.bind((shared.host if ":" not in shared.host else "", number))
 
 
+@pytest.mark.parametrize("address", [("192.0.2.77", 70_000), ("fe80::1%\0", 9), ("fe80::1%\ud800", 9)])
+async def test_a_candidate_that_is_no_address_costs_nobody_else_the_port(address: tuple[str, int]) -> None:
+    ports = Ports()
+    async with connected(peer_with(1), ports=ports) as pair:
+        evil: Any = Connection(ice_controlling=False)
+        ports.share(evil)
+        await evil.gather_candidates()
+        for place in evil._protocols:
+            assert place.port in ports_of(pair)
+            place.send_stun(stun.Message(stun.Method.BINDING, stun.Class.REQUEST), address)
+            assert place.port.batch.lost == 1
+        (slot,) = pair.ours.slots.values()
+        slot.send(Packet(9, 1, 960, 0, PAYLOAD), 0.02)
+        assert await pair.packets(1)
+        assert not any(port.closed for port in ports_of(pair))
+        await evil.close()
+
+
 async def test_a_port_that_somebody_else_has_is_passed_over() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("", 0))
