@@ -6,9 +6,9 @@ address, once that address has named a connection in a STUN request and proved t
 
     Ports ──► Port: a socket ──► Place: what aioice takes for its connection's own socket
 
-Names of aioice that are not public, checked by `tests/rtc/test_ports.py`: `Connection.get_component_candidates`, which
-is replaced on the instance; `Connection._local_username`, `_protocols`; `StunProtocol`, of which a Place is one, with
-its `transactions`; `server_reflexive_candidate`, `get_host_addresses`.
+Names of aioice that are not public, checked by `tests/rtc/test_ports.py`: `Connection.get_component_candidates` and
+`query_consent`, which are replaced on the instance; `Connection._local_username`, `_protocols`, `_closing`;
+`StunProtocol`, of which a Place is one, with its `transactions`; `server_reflexive_candidate`, `get_host_addresses`.
 """
 
 import asyncio
@@ -189,6 +189,13 @@ class Ports:
             return [*(place.local_candidate for place in places), *mapped, *found]
 
         connection.get_component_candidates = gather
+        consent = connection.query_consent
+
+        async def query_consent() -> None:
+            if not connection._closing:  # aioice: closed just when it had connected, it would ask nobody for ever
+                await consent()
+
+        connection.query_consent = query_consent
 
     async def _enter(self, connection: Any, component: int, host: str) -> Place | None:
         async with self._opening:

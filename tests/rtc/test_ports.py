@@ -44,8 +44,10 @@ def test_aioice_is_as_we_know_it() -> None:
     """rtc/ports.py relies on these names: when one changes, this says which."""
     gather = inspect.signature(Connection.get_component_candidates)
     assert list(gather.parameters) == ["self", "component", "addresses", "timeout"]
+    assert list(inspect.signature(Connection.query_consent).parameters) == ["self"]
     connection: Any = Connection(ice_controlling=False)
     assert connection._local_username == connection.local_username and connection._protocols == []
+    assert connection._closing is False
     assert list(inspect.signature(StunProtocol.__init__).parameters) == ["self", "receiver"]
     assert list(inspect.signature(server_reflexive_candidate).parameters) == ["protocol", "stun_server"]
 
@@ -87,6 +89,28 @@ async def test_who_leaves_takes_nobody_along_and_the_last_closes_the_port() -> N
     assert shared.closed
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((shared.host if ":" not in shared.host else "", number))
+
+
+async def test_closed_just_when_it_had_connected_nothing_goes_on() -> None:
+    """The client has nominated, and leaves before aioice looks again: nobody is left to be asked for consent."""
+    before = asyncio.all_tasks()
+    ours: Any = Connection(ice_controlling=False)
+    Ports().share(ours)
+    theirs: Any = Connection(ice_controlling=True)
+    await asyncio.gather(ours.gather_candidates(), theirs.gather_candidates())
+    for one, other in ((ours, theirs), (theirs, ours)):
+        one.remote_username, one.remote_password = other.local_username, other.local_password
+        for candidate in [*other.local_candidates, None]:
+            await one.add_remote_candidate(candidate)
+    connecting = asyncio.gather(ours.connect(), theirs.connect())  # awaited below
+    async with asyncio.timeout(PATIENCE):
+        while not ours._nominated:  # noqa: ASYNC110  # aioice tells nobody
+            await asyncio.sleep(0)
+        await ours.close()
+        await connecting
+    await theirs.close()
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
 
 
 @pytest.mark.parametrize("address", [("192.0.2.77", 70_000), ("fe80::1%\0", 9), ("fe80::1%\ud800", 9)])
