@@ -13,7 +13,8 @@ Private names used, all checked by `tests/rtc/test_transport.py`:
 - `RTCDtlsTransport._rx_srtp`, `_tx_srtp`: the SRTP sessions, there once DTLS is done. pylibsrtp's own methods allocate
   for each packet and raise for each that is refused; `Session._srtp` and `pylibsrtp._binding` save half of their time.
 - `RTCSctpTransport._handle_data`: wrapped on the instance, since what it raises ends the DTLS transport's task;
-  `_advertised_rwnd`: bytes that the client may still send before it completes a message.
+  `_inbound_streams`, each with its `reassembly`, and `_sack_misordered`: pieces of messages, and numbers after a gap.
+  `rtcsctptransport.parse_packet`, `DataChunk.user_data`, `SackChunk.gaps`.
 - `RTCIceTransport._connection`: aioice's Connection. Its `_protocols` hold the sockets (`datagram_received` is replaced
   on the instance); `_nominated[1]` is the pair to send on. Whose ports those sockets are: see `rtc/ports.py`.
 """
@@ -25,6 +26,7 @@ from collections.abc import Callable, Container
 from typing import Any
 
 from aiortc import RTCDtlsTransport, RTCRtpTransceiver, RTCSctpTransport
+from aiortc.rtcsctptransport import DataChunk, SackChunk, parse_packet
 from pylibsrtp import Session
 from pylibsrtp._binding import ffi, lib
 
@@ -36,6 +38,14 @@ log = logging.getLogger(__name__)
 
 LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
+
+MAX_PIECES = 256
+"""Pieces of SCTP messages that wait for others, and streams: the longest message that we announce (256 KiB) has 226.
+aiortc goes through all of them for each that comes."""
+
+MAX_ACKNOWLEDGED = 4096
+"""Pieces that one packet may acknowledge beyond a gap: `rtc.channel.MAX_UNSENT` holds as many of 64 bytes. aiortc goes
+through them one by one."""
 
 _memory = ffi.new("unsigned char[]", 2048)  # room for SRTP's trailer
 _bytes = ffi.buffer(_memory)
@@ -92,19 +102,27 @@ def extension_id(transceiver: RTCRtpTransceiver, uri: str) -> int:
 def guard(sctp: RTCSctpTransport) -> None:
     """Let what is no SCTP, or no text, cost a packet and not the connection; unless it is without end.
 
-    aiortc puts pieces of messages together for ever, whatever window it has advertised (RFC 9260 §6.1).
+    aiortc puts pieces of messages together for ever, whatever window it has advertised (RFC 9260 §6.1), and even pieces
+    of nothing, which end an association (§6.2).
     """
     inside: Any = sctp  # mypy: a method of the instance is replaced on purpose
     handle = inside._handle_data
 
     async def handled(data: bytes) -> None:
         try:
+            *_, chunks = parse_packet(data)
+            if any(isinstance(chunk, DataChunk) and not chunk.user_data for chunk in chunks):
+                raise ConnectionError("The client sends pieces of nothing.")
+            sacks = [chunk for chunk in chunks if isinstance(chunk, SackChunk)]
+            if sum(len(range(start, end + 1)) for sack in sacks for start, end in sack.gaps) > MAX_ACKNOWLEDGED:
+                raise ValueError("It acknowledges more than was sent.")
             await handle(data)
         except ConnectionError:
             raise
         except Exception as error:  # aiortc's parser and its assertions: each of them is a bad packet
             log.info("SCTP packet refused: %r", error)
-        if inside._advertised_rwnd < 0:
+        pieces = sum(1 + len(stream.reassembly) for stream in inside._inbound_streams.values())
+        if max(pieces, len(inside._sack_misordered)) > MAX_PIECES:
             raise ConnectionError("The client sends more than it may.")
 
     inside._handle_data = handled

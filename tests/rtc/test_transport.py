@@ -13,6 +13,7 @@ import pytest
 from aioice.ice import StunProtocol
 from aiortc import RTCDtlsTransport, RTCIceTransport, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender, RTCSctpTransport
 from aiortc.rtcdtlstransport import SRTP_PROFILES
+from aiortc.rtcsctptransport import DataChunk, InboundStream, SackChunk
 from aiortc.rtp import RtcpRrPacket, RtcpSdesPacket, RtcpSrPacket
 from pylibsrtp import Policy, Session
 from pylibsrtp._binding import lib
@@ -79,7 +80,8 @@ async def test_private_attributes_are_still_there() -> None:
     connection: Any = transport.transport._connection
     assert connection._nominated == {} and connection._protocols == []
     peer.createDataChannel("events")
-    assert peer.sctp is not None and peer.sctp._advertised_rwnd > 0
+    assert peer.sctp is not None and peer.sctp._inbound_streams == {} and peer.sctp._sack_misordered == set()
+    assert InboundStream().reassembly == [] and DataChunk().user_data == b"" and SackChunk().gaps == []
     await peer.setLocalDescription(await peer.createOffer())
     assert connection._protocols and all(isinstance(one, StunProtocol) for one in connection._protocols)
     await peer.close()

@@ -1,0 +1,97 @@
+"""What a client sends on purpose to keep us busy, or to be kept: it is bounded, and costs nobody else anything."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aiortc.rtcsctptransport import DataChunk, RTCSctpTransport, SackChunk
+
+from rtc.peer_connection import MediaFailed
+from rtc.transport import MAX_ACKNOWLEDGED
+from tests.rtc.loopback import PATIENCE
+from tests.rtc.test_channel import wired
+
+LAST, FIRST, UNORDERED = 1, 2, 4
+"""Flags of a piece of a message (RFC 9260 §3.3.1)."""
+
+
+def piece(tsn: int, flags: int, text: bytes) -> DataChunk:
+    chunk = DataChunk(flags)
+    chunk.tsn, chunk.stream_id, chunk.stream_seq, chunk.protocol, chunk.user_data = tsn & 0xFFFFFFFF, 7, 0, 51, text
+    return chunk
+
+
+def gaps(tsn: int) -> Iterator[DataChunk]:
+    """Whole messages, and every other is missing."""
+    return (piece(tsn + 2 * number + 1, FIRST | LAST | UNORDERED, b"x") for number in range(1000))
+
+
+def middles(tsn: int) -> Iterator[DataChunk]:
+    """Messages without a beginning."""
+    return (piece(tsn + number, UNORDERED, b"x") for number in range(1000))
+
+
+def nothings(tsn: int) -> Iterator[DataChunk]:
+    return iter([piece(tsn, FIRST | LAST, b"")])
+
+
+def streams(tsn: int) -> Iterator[DataChunk]:
+    """A message without an end in each of many."""
+    for number in range(1000):
+        chunk = piece(tsn + number, FIRST, b"x")
+        chunk.stream_id = number
+        yield chunk
+
+
+@pytest.mark.parametrize("endless", [gaps, middles, nothings, streams])
+async def test_pieces_that_never_become_a_message_end_the_connection(endless: Any) -> None:
+    """aiortc would keep all of them, and go through all of them for each that comes."""
+    async with wired() as (wire, ours):
+        await wire.until(lambda: wire.arrived)
+        sctp = wire.peer.sctp
+        assert sctp is not None
+        ended = asyncio.ensure_future(ours.run(PATIENCE))  # awaited below
+        for chunk in endless(sctp._local_tsn):
+            with contextlib.suppress(ConnectionError):
+                await sctp._send_chunk(chunk)
+        with pytest.raises(MediaFailed):
+            await asyncio.wait_for(ended, PATIENCE)
+
+
+async def test_the_longest_message_that_we_announce_arrives() -> None:
+    async with wired() as (wire, _):
+        await wire.until(lambda: wire.arrived)
+        wire.theirs.send("x" * 262_144)
+        await wire.until(lambda: wire.heard)
+        assert wire.heard == ["x" * 262_144]
+
+
+async def test_what_was_never_sent_cannot_be_acknowledged() -> None:
+    """A packet of 1,148 bytes would have aiortc count to 18 million."""
+    async with wired() as (wire, ours):
+        await wire.until(lambda: wire.arrived)
+        theirs, mine = wire.peer.sctp, ours._pc.sctp
+        assert theirs is not None and mine is not None
+        counted = count(mine)
+        for blocks in [[(0, 65_535)] * 280, [(1, 1)]]:
+            sack = SackChunk()
+            sack.cumulative_tsn, sack.advertised_rwnd, sack.gaps = mine._last_sacked_tsn, 1 << 20, blocks
+            await theirs._send_chunk(sack)
+        wire.theirs.send("still here")
+        await wire.until(lambda: wire.heard)
+        assert 1 <= sum(counted) <= MAX_ACKNOWLEDGED
+
+
+def count(sctp: RTCSctpTransport) -> list[int]:
+    """How many numbers it is told of, each time that something is acknowledged."""
+    counted: list[int] = []
+    inner = sctp._receive_sack_chunk
+
+    async def receive(chunk: SackChunk) -> None:
+        counted.append(sum(len(range(start, end + 1)) for start, end in chunk.gaps))
+        await inner(chunk)
+
+    sctp._receive_sack_chunk = receive  # type: ignore[method-assign]
+    return counted
