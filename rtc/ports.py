@@ -7,8 +7,9 @@ address, once that address has named a connection in a STUN request and proved t
     Ports ──► Port: a socket ──► Place: what aioice takes for its connection's own socket
 
 Names of aioice that are not public, checked by `tests/rtc/test_ports.py`: `Connection.get_component_candidates` and
-`query_consent`, which are replaced on the instance; `Connection._local_username`, `_protocols`, `_closing`;
-`StunProtocol`, of which a Place is one, with its `transactions`; `server_reflexive_candidate`, `get_host_addresses`.
+`query_consent`, which are replaced on the instance; `Connection._local_username`, `_protocols`, `_closing`,
+`_nominated`; `StunProtocol`, of which a Place is one, with its `transactions`; `server_reflexive_candidate`,
+`get_host_addresses`.
 """
 
 import asyncio
@@ -54,6 +55,11 @@ class Place(StunProtocol):
         self.addresses: set[tuple[Any, ...]] = set()
         """From which its client sends."""
         self.connection_made(_Share(self))
+
+    def holds(self, address: tuple[Any, ...]) -> bool:
+        """Whether ICE has nominated it: where we send to, and where media come from."""
+        pair = self.receiver._nominated.get(1)
+        return pair is not None and pair.protocol is self and pair.remote_addr == address[:2]
 
 
 class _Share(asyncio.DatagramTransport):
@@ -135,20 +141,22 @@ class Port(asyncio.DatagramProtocol):
 
     def _by_stun(self, data: bytes, address: tuple[Any, ...], known: Place | None) -> Place | None:
         """Whose a STUN message is. A request tells by its user name; its address is its connection's from now on, if it
-        was signed with that connection's password. A response is to who asked."""
+        was signed with that connection's password, and if it is not where another one's media come from: whoever can
+        write that sender's address would take them away. A response is to who asked."""
         if data[0] & 1:  # RFC 8489 §5: a response, or an error
             number = data[8:20]
             if known is not None and number in known.transactions:
                 return known
             return next((place for place in self._places.values() if number in place.transactions), None)
         place = self._places.get(username(data).partition(":")[0])
-        if place is not None and place is not known:
-            with contextlib.suppress(ValueError, struct.error, UnicodeDecodeError, IndexError):  # as the parser raises
-                if stun.parse_message(data).check_message_integrity(place.receiver.local_password.encode()):
-                    if known is not None:
-                        known.addresses.discard(address)
-                    self._by_address[address] = place
-                    place.addresses.add(address)
+        if place is None or place is known or (known is not None and known.holds(address)):
+            return place
+        with contextlib.suppress(ValueError, struct.error, UnicodeDecodeError, IndexError):  # as the parser raises
+            if stun.parse_message(data).check_message_integrity(place.receiver.local_password.encode()):
+                if known is not None:
+                    known.addresses.discard(address)
+                self._by_address[address] = place
+                place.addresses.add(address)
         return place
 
 

@@ -47,7 +47,7 @@ def test_aioice_is_as_we_know_it() -> None:
     assert list(inspect.signature(Connection.query_consent).parameters) == ["self"]
     connection: Any = Connection(ice_controlling=False)
     assert connection._local_username == connection.local_username and connection._protocols == []
-    assert connection._closing is False
+    assert connection._closing is False and connection._nominated == {}
     assert list(inspect.signature(StunProtocol.__init__).parameters) == ["self", "receiver"]
     assert list(inspect.signature(server_reflexive_candidate).parameters) == ["protocol", "stun_server"]
 
@@ -229,6 +229,31 @@ async def test_an_address_is_theirs_who_know_the_password() -> None:
             await stranger.send(media)
             await stranger.answer_to(check(connection, connection.local_password))
             assert pair.ours.stats()["datagrams_refused"] == 1, "now they are that client's, and SRTP looks at them"
+
+
+async def test_nobody_takes_the_address_that_another_s_media_come_from() -> None:
+    """Not even who writes it as its own and signs with its own password; when that other has left, it is free."""
+    ports = Ports()
+    microphone = WavMicrophone()
+    evil: Any = Connection(ice_controlling=False)
+    ports.share(evil)
+    taken: list[bytes] = []
+    media = bytes([128]) + bytes(40)
+    async with connected(peer_with(1, microphone), ports=ports) as pair:
+        await evil.gather_candidates()
+        (dtls,) = pair.ours._transports
+        held = connection_of(dtls)._nominated[1].protocol
+        (address,) = [address for address in held.addresses if held.holds(address)]
+        (place,) = [place for place in evil._protocols if place.port is held.port]
+        place.on_media = taken.append
+        held.port.datagram_received(check(evil, evil.local_password), address)  # as the socket hands it on
+        so_far = len(pair.heard)
+        await pair.until(lambda: len(pair.heard) >= so_far + 10)
+    held.port.datagram_received(check(evil, evil.local_password), address)
+    held.port.datagram_received(media, address)
+    assert taken == [media]
+    microphone.stop()
+    await evil.close()
 
 
 async def test_garbage_is_nobodys() -> None:
