@@ -36,6 +36,10 @@ SHARE = 64
 BUFFER = 4 * 1024 * 1024
 """Bytes asked for what waits to be read; systems give less (Linux: net.core.rmem_max)."""
 
+MAX_ADDRESSES = 32
+"""From which one connection's client may send to a port; datagrams from others are strays. A client has a few, and a
+few more each time it changes networks; aioice keeps and sorts a candidate for each, as long as it is connected."""
+
 USERNAME = 0x0006
 
 
@@ -153,6 +157,8 @@ class Port(asyncio.DatagramProtocol):
             return place
         with contextlib.suppress(ValueError, struct.error, UnicodeDecodeError, IndexError):  # as the parser raises
             if stun.parse_message(data).check_message_integrity(place.receiver.local_password.encode()):
+                if len(place.addresses) == MAX_ADDRESSES:
+                    return None
                 if known is not None:
                     known.addresses.discard(address)
                 self._by_address[address] = place

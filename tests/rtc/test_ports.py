@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rtc.opus import FRAME, Encoder
-from rtc.ports import Port, Ports, host_addresses, username
+from rtc.ports import MAX_ADDRESSES, Port, Ports, host_addresses, username
 from rtc.rtp import Packet
 from signaling.settings import Settings
 from tests.client import WavMicrophone, joined
@@ -254,6 +254,22 @@ async def test_nobody_takes_the_address_that_another_s_media_come_from() -> None
     assert taken == [media]
     microphone.stop()
     await evil.close()
+
+
+async def test_the_addresses_of_a_client_are_bounded() -> None:
+    """Each would be a candidate for ever; those that it has go on."""
+    async with connected(peer_with(1)) as pair:
+        (dtls,) = pair.ours._transports
+        connection = connection_of(dtls)
+        port = next(port for port in ports_of(pair) if ":" not in port.host)
+        for number in range(1000):
+            address = f"127.1.{number >> 8}.{number & 255}", 7
+            port.datagram_received(check(connection, connection.local_password), address)
+        assert port.strays >= 1000 - MAX_ADDRESSES
+        assert len(connection.remote_candidates) <= 2 * MAX_ADDRESSES
+        (slot,) = pair.ours.slots.values()
+        slot.send(Packet(9, 1, 960, 0, PAYLOAD), 0.02)
+        assert await pair.packets(1)
 
 
 async def test_garbage_is_nobodys() -> None:
