@@ -16,7 +16,8 @@ Private names used, all checked by `tests/rtc/test_transport.py`:
   `_inbound_streams`, each with its `reassembly`, and `_sack_misordered`: pieces of messages, and numbers after a gap.
   `rtcsctptransport.parse_packet`, `DataChunk.user_data`, `SackChunk.gaps`.
 - `RTCIceTransport._connection`: aioice's Connection. Its `_protocols` hold the sockets (`datagram_received` is replaced
-  on the instance); `_nominated[1]` is the pair to send on. Whose ports those sockets are: see `rtc/ports.py`.
+  on the instance); `_nominated[1]` is the pair to send on. `data_received`, wrapped on the instance, fills `_queue`,
+  from which DTLS reads. Whose ports those sockets are: see `rtc/ports.py`.
 """
 
 import logging
@@ -46,6 +47,10 @@ aiortc goes through all of them for each that comes."""
 MAX_ACKNOWLEDGED = 4096
 """Pieces that one packet may acknowledge beyond a gap: `rtc.channel.MAX_UNSENT` holds as many of 64 bytes. aiortc goes
 through them one by one."""
+
+MAX_UNREAD = 64
+"""Datagrams that wait for DTLS. It reads each as it comes, but none before ICE has a pair, and none once it has failed.
+What is lost of a handshake is sent again (RFC 9147 §5.8), and of SCTP too."""
 
 _memory = ffi.new("unsigned char[]", 2048)  # room for SRTP's trailer
 _bytes = ffi.buffer(_memory)
@@ -148,9 +153,22 @@ class Transport:
         self._receiver: Session | None = None
         self._receiving: Any = None
         self.early = self.refused = 0
-        """Datagrams dropped: before DTLS was done; not authentic, replayed, too long or broken."""
+        """Datagrams dropped: before DTLS was done; not authentic, replayed, too long, broken, or read by nobody."""
+        self._shield(connection)
         for protocol in connection._protocols:
             self._intercept(protocol)
+
+    def _shield(self, connection: Any) -> None:
+        """Bound what aioice keeps, whichever socket or relay it came by."""
+        keep = connection.data_received
+
+        def data_received(data: bytes, component: int) -> None:
+            if connection._queue.qsize() < MAX_UNREAD:
+                keep(data, component)
+            else:
+                self.refused += 1
+
+        connection.data_received = data_received
 
     def _intercept(self, protocol: Any) -> None:
         """RFC 7983: the first byte tells SRTP from STUN, DTLS and TURN channels, which stay aiortc's."""

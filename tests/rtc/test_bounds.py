@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from aiortc import RTCSessionDescription
 from aiortc.rtcsctptransport import DataChunk, RTCSctpTransport, SackChunk
 
-from rtc.peer_connection import MediaFailed
-from rtc.transport import MAX_ACKNOWLEDGED
-from tests.rtc.loopback import PATIENCE
+from rtc.peer_connection import MediaFailed, PeerConnection
+from rtc.stats import Stats
+from rtc.ticker import Ticker
+from rtc.transport import MAX_ACKNOWLEDGED, MAX_UNREAD
+from tests.rtc.loopback import PATIENCE, offer_of, peer_with
 from tests.rtc.test_channel import wired
+from tests.rtc.test_ports import check
 
 LAST, FIRST, UNORDERED = 1, 2, 4
 """Flags of a piece of a message (RFC 9260 §3.3.1)."""
@@ -95,3 +99,23 @@ def count(sctp: RTCSctpTransport) -> list[int]:
 
     sctp._receive_sack_chunk = receive  # type: ignore[method-assign]
     return counted
+
+
+async def test_datagrams_that_nobody_reads_are_not_kept() -> None:
+    """Who has proved its address may send what looks like DTLS before ICE has a pair; then it connects all the same."""
+    peer = peer_with(1)
+    async with PeerConnection([], 1, lambda packet, now: None, Ticker(Stats())) as ours:
+        answer, _ = await ours.accept(await offer_of(peer))
+        transports: Any = ours._transports
+        connection = next(iter(transports)).transport._connection
+        port = connection._protocols[0].port
+        address = (port.host, 9)
+        port.datagram_received(check(connection, connection.local_password), address)  # as the socket hands it on
+        for _ in range(1000):
+            port.datagram_received(bytes([22]) + bytes(1400), address)
+        assert connection._queue.qsize() == MAX_UNREAD
+        assert ours.stats()["datagrams_refused"] == 1000 - MAX_UNREAD
+        await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        await ours.settle(PATIENCE)
+        assert ours.state == "connected"
+    await peer.close()

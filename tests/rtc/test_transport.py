@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from aioice import Connection
 from aioice.ice import StunProtocol
 from aiortc import RTCDtlsTransport, RTCIceTransport, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender, RTCSctpTransport
 from aiortc.rtcdtlstransport import SRTP_PROFILES
@@ -58,6 +59,7 @@ def steps(values: list[int], bits: int) -> list[int]:
         (RTCRtpSender, "send", ["self", "parameters"]),
         (RTCSctpTransport, "_handle_data", ["self", "data"]),
         (StunProtocol, "datagram_received", ["self", "data", "addr"]),
+        (Connection, "data_received", ["self", "data", "component"]),
     ],
 )
 def test_private_methods_are_still_there(owner: type, name: str, parameters: list[str]) -> None:
@@ -78,7 +80,7 @@ async def test_private_attributes_are_still_there() -> None:
     assert transport._rx_srtp is None and transport._tx_srtp is None
     assert isinstance(transport.transport, RTCIceTransport)
     connection: Any = transport.transport._connection
-    assert connection._nominated == {} and connection._protocols == []
+    assert connection._nominated == {} and connection._protocols == [] and connection._queue.qsize() == 0
     peer.createDataChannel("events")
     assert peer.sctp is not None and peer.sctp._inbound_streams == {} and peer.sctp._sack_misordered == set()
     assert InboundStream().reassembly == [] and DataChunk().user_data == b"" and SackChunk().gaps == []
