@@ -17,7 +17,8 @@ Private names used, all checked by `tests/rtc/test_transport.py`:
   `rtcsctptransport.parse_packet`, `DataChunk.user_data`, `SackChunk.gaps`.
 - `RTCIceTransport._connection`: aioice's Connection. Its `_protocols` hold the sockets (`datagram_received` is replaced
   on the instance); `_nominated[1]` is the pair to send on. `data_received`, wrapped on the instance, fills `_queue`,
-  from which DTLS reads. Whose ports those sockets are: see `rtc/ports.py`.
+  from which DTLS reads; so is `check_incoming`, for what it trips over. Whose ports those sockets are: see
+  `rtc/ports.py`.
 """
 
 import logging
@@ -159,8 +160,8 @@ class Transport:
             self._intercept(protocol)
 
     def _shield(self, connection: Any) -> None:
-        """Bound what aioice keeps, whichever socket or relay it came by."""
-        keep = connection.data_received
+        """Let aioice keep no more than is read, and trip over nothing, whichever socket or relay it came by."""
+        keep, check = connection.data_received, connection.check_incoming
 
         def data_received(data: bytes, component: int) -> None:
             if connection._queue.qsize() < MAX_UNREAD:
@@ -168,7 +169,13 @@ class Transport:
             else:
                 self.refused += 1
 
-        connection.data_received = data_received
+        def check_incoming(message: Any, address: tuple[str, int], protocol: Any) -> None:
+            try:
+                check(message, address, protocol)
+            except (KeyError, AssertionError):  # without a PRIORITY; from where a candidate of RTCP was said to be
+                self.refused += 1
+
+        connection.data_received, connection.check_incoming = data_received, check_incoming
 
     def _intercept(self, protocol: Any) -> None:
         """RFC 7983: the first byte tells SRTP from STUN, DTLS and TURN channels, which stay aiortc's."""

@@ -175,11 +175,12 @@ async def test_a_call_on_ports_that_were_chosen(width: int) -> None:
                 assert found and {int(port) for port in found} <= set(numbers)
 
 
-def check(connection: Any, password: str) -> bytes:
+def check(connection: Any, password: str, priority: bool = True) -> bytes:
     """A client's STUN request."""
     request = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)
     request.attributes["USERNAME"] = f"{connection.local_username}:{connection.remote_username}"
-    request.attributes["PRIORITY"] = 1
+    if priority:
+        request.attributes["PRIORITY"] = 1
     request.attributes["ICE-CONTROLLING"] = 1
     request.add_message_integrity(password.encode())
     return bytes(request)

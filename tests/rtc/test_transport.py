@@ -60,6 +60,7 @@ def steps(values: list[int], bits: int) -> list[int]:
         (RTCSctpTransport, "_handle_data", ["self", "data"]),
         (StunProtocol, "datagram_received", ["self", "data", "addr"]),
         (Connection, "data_received", ["self", "data", "component"]),
+        (Connection, "check_incoming", ["self", "message", "addr", "protocol"]),
     ],
 )
 def test_private_methods_are_still_there(owner: type, name: str, parameters: list[str]) -> None:
