@@ -53,6 +53,10 @@ MAX_UNREAD = 64
 """Datagrams that wait for DTLS. It reads each as it comes, but none before ICE has a pair, and none once it has failed.
 What is lost of a handshake is sent again (RFC 9147 §5.8), and of SCTP too."""
 
+MAX_SOURCES = 256
+"""SSRCs of one client: libsrtp keeps a stream for each as long as the connection lasts, and looks through them one by
+one for each packet."""
+
 _memory = ffi.new("unsigned char[]", 2048)  # room for SRTP's trailer
 _bytes = ffi.buffer(_memory)
 _length = ffi.new("int *")
@@ -153,8 +157,10 @@ class Transport:
         self._sending: Any = None  # libsrtp's handles
         self._receiver: Session | None = None
         self._receiving: Any = None
+        self._sources: set[bytes] = set()  # SSRCs
         self.early = self.refused = 0
-        """Datagrams dropped: before DTLS was done; not authentic, replayed, too long, broken, or read by nobody."""
+        """Datagrams dropped: before DTLS was done; not authentic, replayed, too long, broken, read by nobody, or of one
+        source too many."""
         self._shield(connection)
         for protocol in connection._protocols:
             self._intercept(protocol)
@@ -206,10 +212,16 @@ class Transport:
             self._receiving = self._receiver._srtp[0]
         # RFC 5761 §4: RTCP packet types lie where RTP payload types 64 to 95 with a marker would
         rtcp = len(data) > 1 and 191 < data[1] < 224
+        source = data[4:8] if rtcp else data[8:12]
+        if len(self._sources) == MAX_SOURCES and source not in self._sources:
+            self.refused += 1
+            return
         plain = _run(_unprotect_rtcp if rtcp else _unprotect, self._receiving, data)
         if plain is None:
             self.refused += 1
-        elif rtcp:
+            return
+        self._sources.add(source)
+        if rtcp:
             self._on_rtcp(plain)
         else:
             self._on_rtp(plain)

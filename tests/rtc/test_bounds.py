@@ -12,9 +12,10 @@ from aiortc.rtcsctptransport import DataChunk, RTCSctpTransport, SackChunk
 from rtc.peer_connection import MediaFailed, PeerConnection
 from rtc.stats import Stats
 from rtc.ticker import Ticker
-from rtc.transport import MAX_ACKNOWLEDGED, MAX_UNREAD
+from rtc.transport import MAX_ACKNOWLEDGED, MAX_SOURCES, MAX_UNREAD
 from tests.rtc.loopback import PATIENCE, offer_of, peer_with
 from tests.rtc.test_channel import wired
+from tests.rtc.test_feedback import Idle, line
 from tests.rtc.test_ports import check
 
 LAST, FIRST, UNORDERED = 1, 2, 4
@@ -141,3 +142,17 @@ async def test_datagrams_that_nobody_reads_are_not_kept() -> None:
         await ours.settle(PATIENCE)
         assert ours.state == "connected"
     await peer.close()
+
+
+async def test_the_sources_of_a_client_are_bounded() -> None:
+    """A new SSRC with each packet: those known are heard on, those beyond are refused."""
+    async with line(1, Idle()) as wire:
+        (transport,) = wire.pair.ours._transports.values()
+        for ssrc in range(1, MAX_SOURCES + 20):
+            await wire.say(ssrc, 1)
+            await asyncio.sleep(0)  # the socket's buffer does not hold all of them
+        await wire.say(1, 2, 3)
+        await wire.pair.until(lambda: wire.pair.heard and wire.pair.heard[-1].sequence == 3)
+        heard = {packet.ssrc for packet in wire.pair.heard}
+        assert 1 in heard and MAX_SOURCES - 20 < len(heard) <= MAX_SOURCES
+        assert transport.refused >= 20 - 1
