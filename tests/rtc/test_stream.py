@@ -190,3 +190,26 @@ def test_whatever_numbers_come_srtp_keeps_in_step(
                 if not lost or times > 2:
                     lossy.unprotect(datagram)
         assert heard == ear.slot.packets > 0
+
+
+@either
+def test_the_first_packet_of_a_talkspurt_stays_marked(shared: bool) -> None:
+    """RFC 3551 §4.1: by it a browser knows where its jitter buffer may take up the slack."""
+    with contextlib.ExitStack() as stack:
+        people = house(stack, shared)
+        for number in range(6):
+            people.say(Packet(1, number, number * FRAME, int(number == 4), b"x"))
+        (rx, ear), alone = (protection(Policy.SSRC_ANY_INBOUND), people.listeners[0]), people.alone[0]
+        assert alone == (1 if shared else 6)
+        assert [rx.unprotect(data)[1] >> 7 for data in waiting(ear.ear)] == [1, 0, 0, 0, 1, 0]
+
+
+def test_after_a_gap_lower_numbers_go_together_again() -> None:
+    """One packet to each of them decides where the numbers go on; those after it are a cohort's."""
+    with contextlib.ExitStack() as stack:
+        people = house(stack, shared=True)
+        people.say(*(packet(number) for number in range(9000, 9010)))
+        people.streams[fan_out.VOICE].gap()
+        people.say(*(packet(number) for number in range(100, 110)))
+        assert people.alone == [2] * ENOUGH
+        assert [len(waiting(listener.ear)) for listener in people.listeners] == [20] * ENOUGH
