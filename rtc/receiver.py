@@ -75,6 +75,7 @@ class Microphone:
             "packets_excessive": self.excessive,
             "retransmissions_asked": asked,
             "retransmissions_received": filled,
+            "retransmissions_needless": self._requests.needless if self._requests else 0,
         }
 
     @property
@@ -103,16 +104,16 @@ class Microphone:
             self.packets += 1
             self._reception.add(packet.sequence, packet.timestamp, now)
             self.level = packet.level
+            if self._requests is not None and not self._requests.arrived(packet.sequence, now):
+                return
         elif payload_type == self._repair_type and self._ssrc is not None:
             repaired = unwrap(packet, self._ssrc)
-            if repaired is None or self._requests is None or not self._requests.wants(repaired.sequence):
-                return  # SRTP does not see a wrapped number come twice, and ours must not be used twice
+            if repaired is None or self._requests is None or not self._requests.repaired(repaired.sequence, now):
+                return
             packet = repaired
         else:
             self.strange += 1
             return
-        if self._requests is not None:
-            self._requests.arrived(packet.sequence, now)
         self._on_packet(packet, now)
 
     def _begin(self, ssrc: int | None) -> None:

@@ -3,6 +3,7 @@
 Only where the peer negotiated it: browsers do for audio when their SDP says `a=rtcp-fb:111 nack`.
 """
 
+from collections import deque
 from math import inf
 
 from rtc.opus import duration
@@ -20,6 +21,10 @@ MAX_HOLE = 25
 MAX_MISORDER = 250
 """Packets: one that is older than this shows that the source began anew."""
 
+REPAIRED = 64
+"""Repairs remembered, lest their originals are used too: more than come in any GIVE_UP, and who is later than that was
+lost."""
+
 HISTORY = 64
 """Packets (1.3 s) kept for those who ask: longer than GIVE_UP and any round trip worth waiting for."""
 
@@ -30,17 +35,23 @@ class Requests:
     def __init__(self) -> None:
         self._highest: int | None = None
         self._missing: dict[int, tuple[float, float]] = {}  # sequence number → (missed at, asked at)
-        self.asked = self.filled = 0
-        """Packets asked for, and those that came then."""
+        self._repaired: deque[int] = deque(maxlen=REPAIRED)
+        self.asked = self.filled = self.needless = 0
+        """Packets asked for; those that came then; originals that came after all, when their repairs were in use."""
 
     def restart(self) -> None:
         """Another source: nothing is missing."""
         self._highest = None
         self._missing.clear()
+        self._repaired.clear()
 
-    def arrived(self, sequence: int, now: float) -> None:
-        """A packet is here, sent for the first time or again. `now`: clock seconds."""
+    def arrived(self, sequence: int, now: float) -> bool:
+        """A packet is here, sent for the first time or again as it was. `now`: clock seconds. False: its number is used
+        already, by a repair."""
         ahead = 1 if self._highest is None else signed(sequence - self._highest, 16)
+        if ahead <= 0 and sequence in self._repaired:
+            self.needless += 1
+            return False
         if ahead > 0:
             self._highest = sequence
             if len(self._missing) + ahead - 1 > MAX_HOLE:
@@ -52,10 +63,16 @@ class Requests:
             self._missing.clear()
         elif (missed := self._missing.pop(sequence, None)) is not None and missed[1] > -inf:
             self.filled += 1
+        return True
 
-    def wants(self, sequence: int) -> bool:
-        """It is missing, and not yet given up."""
-        return sequence in self._missing
+    def repaired(self, sequence: int, now: float) -> bool:
+        """A packet came on the stream for repairs. False: it is not missing, or given up. SRTP does not see a wrapped
+        number come twice, and ours must not be used twice."""
+        if sequence not in self._missing:
+            return False
+        self.arrived(sequence, now)
+        self._repaired.append(sequence)
+        return True
 
     @property
     def missing(self) -> bool:

@@ -210,6 +210,18 @@ def test_a_repair_that_nobody_misses_is_not_used() -> None:
     assert not heard.microphone.incomplete
 
 
+def test_an_original_that_was_only_late_is_not_used_beside_its_repair() -> None:
+    """Its number would be used twice; it was not lost, though."""
+    heard = Heard(112)
+    heard.receive(10, 12)
+    assert heard.microphone.wanted(10.0, 0.0) == [11]
+    heard.repair(11)
+    heard.receive(11, 13)
+    assert heard.numbers == [10, 12, 11, 13]
+    assert (heard.microphone.packets, heard.microphone.packets_lost) == (4, 0)
+    assert heard.microphone.stats()["retransmissions_needless"] == 1
+
+
 def test_a_repair_without_audio_is_nothing() -> None:
     """Chromium probes its bandwidth with such."""
     heard = Heard(112)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtc.opus import FRAME
-from rtc.retransmission import GIVE_UP, HISTORY, MAX_HOLE, RETRY, History, Requests, unwrap, wrap
+from rtc.retransmission import GIVE_UP, HISTORY, MAX_HOLE, REPAIRED, RETRY, History, Requests, unwrap, wrap
 from rtc.rtp import Packet, header, parse
 
 OPUS = b"\x78" + bytes(20)
@@ -59,7 +59,7 @@ def test_nobody_waits_longer_than_that() -> None:
     requests = arrive(Requests(), 1, 3)
     assert requests.due(GIVE_UP, 0.0) == [2]
     assert requests.due(GIVE_UP * 1.01, 0.0) == []
-    assert not requests.missing and not requests.wants(2)
+    assert not requests.missing and not requests.repaired(2, GIVE_UP * 1.01)
 
 
 def test_an_outage_is_not_asked_for() -> None:
@@ -122,6 +122,31 @@ def test_memory_has_a_bound_whatever_comes() -> None:
         requests.arrived(n * 7 & 0xFFFF, 5.0)
         most = max(most, len(requests._missing))
     assert 0 < most <= MAX_HOLE
+
+
+def test_a_repair_takes_the_number_of_what_it_repairs() -> None:
+    """Until the numbers have gone round, when another packet has it; or until another source comes."""
+    requests = arrive(Requests(), 10, 12)
+    assert requests.repaired(11, 0.0) and not requests.repaired(11, 0.0) and not requests.repaired(12, 0.0)
+    assert [requests.arrived(sequence, 0.0) for sequence in (11, 11, 13)] == [False, False, True]
+    assert requests.needless == 2
+    arrive(requests, *range(14, 65_546))
+    assert requests.arrived(11, 0.0)
+    arrive(requests, 20, 22)
+    assert requests.repaired(21, 0.0)
+    requests.restart()
+    assert all(requests.arrived(sequence, 0.0) for sequence in (30, 21))
+
+
+def test_repairs_are_remembered_up_to_a_bound() -> None:
+    """Every second packet is repaired, for a while."""
+    requests = arrive(Requests(), 0)
+    for sequence in range(2, 1000, 2):
+        arrive(requests, sequence)
+        assert requests.repaired(sequence - 1, 0.0)
+    assert len(requests._repaired) == REPAIRED
+    late = [sequence for sequence in range(997, 0, -2) if not requests.arrived(sequence, 0.0)]
+    assert late == list(range(997, 997 - 2 * REPAIRED, -2))
 
 
 # sending again
