@@ -1,9 +1,16 @@
 """Opus packets of one voice: RFC 7587's payloads, and what is left out of them while the voice is silent."""
 
-from rtc.opus import DTX_BYTES, Encoder, Int16, silence_after
+from rtc.opus import CLOCK_RATE, DTX_BYTES, FRAME, Encoder, Int16, silence_after
 from rtc.rtp import Packet
 from rtc.stats import Stats
 from rtc.stream import Stream
+
+
+def talkspurt_time(now: float, last: int) -> int:
+    """When a talkspurt begins that is said `now` (clock seconds), in ticks of 48 kHz that do not wrap: by the wall's
+    clock, but after what was said at `last`. Time goes on by FRAME within a talkspurt, so packets that left late, and
+    the one that says the end, may be ahead of the wall; and RTP time must not step back."""
+    return max(round(now * CLOCK_RATE), last + FRAME)
 
 
 class Packetizer:
@@ -28,8 +35,8 @@ class Packetizer:
         self._encoder.begin(100 * self.stream.fraction_lost)
 
     def say(self, frame: Int16, timestamp: int, started: bool, now: float) -> None:
-        """Send 20 ms. `timestamp`: of the stream, in ticks of 48 kHz; `started`: a talkspurt begins; `now`: clock
-        seconds."""
+        """Send 20 ms. `timestamp`: of the stream, in ticks of 48 kHz that do not wrap; `started`: a talkspurt begins;
+        `now`: clock seconds."""
         self._send(self._encoder.encode(frame), timestamp, started, now)
 
     def stop(self, timestamp: int, now: float) -> None:
@@ -46,4 +53,4 @@ class Packetizer:
         self._last = payload
         self._sequence = (self._sequence + 1) & 0xFFFF
         self._stats.opus_encodes += 1
-        self.stream.send(Packet(0, self._sequence, timestamp, int(started), payload), now)
+        self.stream.send(Packet(0, self._sequence, timestamp & 0xFFFFFFFF, int(started), payload), now)

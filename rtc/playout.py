@@ -16,10 +16,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from rtc.opus import CLOCK_RATE, FRAME, RATES, Int16
-from rtc.packetizer import Packetizer
+from rtc.packetizer import Packetizer, talkspurt_time
 from rtc.stats import Stats
 from rtc.stream import Stream
-from rtc.ticker import PTIME
 
 VOICE_RATE = 24_000
 """Hertz of voices that Opus has no rate for, and of mixes."""
@@ -117,7 +116,7 @@ class Playout(Generic[T]):
         while self.backlog > MAX_BACKLOG and self._drop_oldest():
             pass
         if not self._speaking and not self._phrases:  # a talkspurt's clock starts here, so that the promise is kept
-            self._timestamp = (self._now(now) - FRAME) & 0xFFFFFFFF
+            self._timestamp = self._now(now) - FRAME
         joins = bool(segment) and segment == self._segment
         starts = self._now(now) + self._ticks_before(joins)
         self._phrases.append(Phrase(tag, pcm, segment, joins))
@@ -207,5 +206,5 @@ class Playout(Generic[T]):
     def _now(self, now: float) -> int:
         """The stream's clock: steady within a talkspurt, the wall's between two."""
         if self._speaking or self._phrases:
-            return (self._timestamp + FRAME) & 0xFFFFFFFF
-        return round(now / PTIME) * FRAME & 0xFFFFFFFF
+            return self._timestamp + FRAME
+        return talkspurt_time(now, self._timestamp)

@@ -9,8 +9,8 @@ import numpy as np
 
 from models.base import Pcm
 from rtc.loudness import Loudness, rms
-from rtc.opus import CLOCK_RATE, FRAME
-from rtc.packetizer import Packetizer
+from rtc.opus import FRAME
+from rtc.packetizer import Packetizer, talkspurt_time
 from rtc.stats import Stats
 from rtc.steady import Steady
 from rtc.stream import Stream
@@ -67,15 +67,15 @@ class Talking:
             self._loudness.hear(0.0, PTIME)
             if self._started:
                 self._started = False
-                self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
+                self._timestamp += FRAME
                 self._packets.stop(self._timestamp, now)
             return True
         started, self._started = not self._started, True
         if started:
             self._packets.adapt()
-            self._timestamp = round(now * CLOCK_RATE) & 0xFFFFFFFF
+            self._timestamp = talkspurt_time(now, self._timestamp)
         else:
-            self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
+            self._timestamp += FRAME
         self._loudness.hear(rms(np.divide(frame, 32768, dtype=np.float32)), PTIME)
         self._packets.say(frame, self._timestamp, started, now)
         return True

@@ -24,10 +24,11 @@ from aiortc.jitterbuffer import JitterFrame
 
 from models import espeak
 from rtc.opus import CLEAN, LOSSY, LOWDELAY, VOIP, Decoder, Encoder, Int16, Setting, fec_duration, to_int16
-from rtc.playout import PTIME, VOICE_RATE, Playout
+from rtc.playout import VOICE_RATE, Playout
 from rtc.slots import StreamKey
 from rtc.stats import Stats
 from rtc.stream import Stream
+from rtc.ticker import PTIME
 from tests.bench.figures import record
 from tests.rtc.outlets import Recorder
 from tests.sentences import SENTENCES

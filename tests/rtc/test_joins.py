@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtc.opus import CLOCK_RATE, FRAME, RATES, Decoder
-from rtc.playout import FADE, PTIME, VOICE_RATE, Playout, voice_rate
+from rtc.playout import FADE, VOICE_RATE, Playout, voice_rate
 from rtc.slots import StreamKey
 from rtc.stats import Stats
 from rtc.stream import Stream
+from rtc.ticker import PTIME
 from tests.rtc.outlets import Recorder
 
 LOUD = 10_000

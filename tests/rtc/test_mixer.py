@@ -7,9 +7,10 @@ import pytest
 
 from rtc.mixer import DUCKED, FRAME_SAMPLES, Mixer, MixInput, Sum
 from rtc.opus import FRAME, Decoder, Encoder
-from rtc.playout import PTIME, VOICE_RATE
+from rtc.playout import VOICE_RATE
 from rtc.rtp import Packet
 from rtc.slots import StreamKey
+from rtc.ticker import PTIME
 from tests.rtc.outlets import Recorder
 
 SILENT_FRAME = Encoder(VOICE_RATE).encode(np.zeros(FRAME_SAMPLES, np.int16))

@@ -5,16 +5,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rtc import playout
 from rtc.opus import FRAME, Decoder, fec_duration
-from rtc.playout import MAX_TEMPO, PTIME, VOICE_RATE, Playout, Tick, tempo
+from rtc.playout import MAX_TEMPO, VOICE_RATE, Playout, Tick, tempo
 from rtc.rtp import Packet
 from rtc.slots import StreamKey
 from rtc.stats import Stats
 from rtc.stream import Stream
+from rtc.ticker import PTIME
 from tests.rtc.outlets import Recorder
 
 SAMPLES = round(VOICE_RATE * PTIME)
@@ -254,6 +255,33 @@ def test_between_talkspurts_time_is_the_wall_s() -> None:
     assert voice.sent[3] - voice.sent[2] == pytest.approx(10 * 48_000, abs=3 * FRAME)
     numbers = [packet.sequence for packet in voice.ear.heard]
     assert np.diff(numbers).tolist() == [1, 1, 2, 1, 1], "the end of the first was said in between"
+
+
+@given(st.floats(0, 0.02), st.floats(0, 0.03))
+@example(0.0, 0.0)
+def test_a_phrase_right_after_the_end_of_another_comes_after_it(phase: float, pause: float) -> None:
+    """The end was said 20 ms after the last packet, wherever the wall's clock is; a browser that has played it would
+    drop what comes with its time."""
+    voice = Voice(now=1000.0 + phase)
+    voice.playout.say(0, pcm(3), voice.now)
+    voice.now -= PTIME  # the first tick is at once
+    voice.drain()
+    said_at = voice.now + pause
+    promised = voice.playout.say(1, pcm(1), said_at)
+    voice.playout.tick(said_at)
+    assert voice.ear.heard[-1].timestamp == promised
+    assert promised - voice.goodbyes[-1].timestamp >= FRAME
+
+
+def test_rtp_time_wraps() -> None:
+    """RFC 3550 §5.1: 32 bits of it, between talkspurts, within one, and in a promise."""
+    voice = Voice(now=(1 << 32) / 48_000 - 0.1)
+    voice.speak(pcm(2))
+    promised = voice.playout.say(1, pcm(10), voice.now)
+    voice.drain()
+    assert promised in voice.sent
+    assert 0 <= voice.ear.heard[-1].timestamp < 20 * FRAME
+    assert voice.speak(pcm(2))[0].timestamp < 40 * FRAME
 
 
 def test_the_phrase_being_spoken_is_never_dropped() -> None:

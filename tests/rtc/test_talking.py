@@ -1,6 +1,7 @@
 """A duplex voice's packets: steady, and soon in the present again after the model has stood still. Pure."""
 
 import numpy as np
+import pytest
 
 from rtc.opus import Decoder
 from rtc.rtp import Packet
@@ -80,6 +81,21 @@ def test_a_voice_that_lies_behind_for_good_does_not_grow() -> None:
     delays = play(voice, [2] * 30)
     assert max(delays) <= 0.5
     assert voice.shortened > 1.0
+
+
+@pytest.mark.parametrize("frames", range(2, 6))
+@pytest.mark.parametrize("late", [0.0, 0.05, 0.1])
+def test_rtp_time_never_steps_back(late: float, frames: int) -> None:
+    """The first ticks come late, so that the voice's time is ahead of the wall's; then so many frames are missing."""
+    voice, listener = talking()
+    pushed = iter(range(100))
+    for tick in range(120):
+        if tick % 4 == 0 and not 40 <= tick < 40 + 4 * frames:
+            at = next(pushed)
+            voice.push(SPEECH[at * FRAME : (at + 1) * FRAME])
+        voice.tick(max(tick * 0.02, late + tick * 1e-4))
+    assert [packet.marker for packet in listener.heard].count(1) == 2
+    assert min(np.diff([packet.timestamp for packet in listener.heard])) >= 960
 
 
 def test_silence_ends_what_is_heard() -> None:
