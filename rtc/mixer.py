@@ -10,7 +10,8 @@ import numpy as np
 
 from rtc.fan_out import Cohort
 from rtc.jitter import JitterBuffer, Source, render
-from rtc.opus import CLOCK_RATE, FRAME, Decoder, Encoder, Int16, OpusError, silence_after
+from rtc.opus import FRAME, Decoder, Int16, OpusError
+from rtc.packetizer import Packetizer, talkspurt_time
 from rtc.playout import VOICE_RATE
 from rtc.rtp import Packet
 from rtc.sender import SlotSender
@@ -139,10 +140,8 @@ class Mixer:
 
     def __init__(self, slot: SlotSender, voices: int, wake: Callable[[], None]) -> None:
         """`wake` is called when there is something to mix, and perhaps was not before."""
-        self._slot = slot
-        self._encoder = Encoder(VOICE_RATE)
-        self._sequence = self._timestamp = 0
-        self._last = b""  # packet that was sent
+        self._packets = Packetizer(slot, None, VOICE_RATE)
+        self._timestamp = 0
         self._sum = Sum(slot.mid, voices, wake)
         self.inputs = self._sum.inputs
 
@@ -152,16 +151,13 @@ class Mixer:
         pcm = self._sum.take(now)
         if pcm is None:
             if not was_quiet:
-                self._send(silence_after(self._last), now)
+                self._timestamp += FRAME
+                self._packets.stop(self._timestamp, now)
             return not self._sum.asleep
         if was_quiet:
-            self._encoder.begin(100 * self._slot.fraction_lost)
-            self._timestamp = round(now * CLOCK_RATE)  # the wall's clock between two talkspurts, a steady one within
-        self._send(self._encoder.encode(pcm), now)
+            self._packets.adapt()
+            self._timestamp = talkspurt_time(now, self._timestamp)
+        else:
+            self._timestamp += FRAME
+        self._packets.say(pcm, self._timestamp, was_quiet, now)
         return True
-
-    def _send(self, payload: bytes, now: float) -> None:
-        self._last = payload
-        self._sequence = (self._sequence + 1) & 0xFFFF
-        self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
-        self._slot.send(Packet(0, self._sequence, self._timestamp, 0, payload), now)

@@ -1,9 +1,10 @@
 """Opus packets of one voice: RFC 7587's payloads, and what is left out of them while the voice is silent."""
 
+from typing import Protocol
+
 from rtc.opus import CLOCK_RATE, DTX_BYTES, FRAME, Encoder, Int16, silence_after
 from rtc.rtp import Packet
 from rtc.stats import Stats
-from rtc.stream import Stream
 
 
 def talkspurt_time(now: float, last: int) -> int:
@@ -13,12 +14,23 @@ def talkspurt_time(now: float, last: int) -> int:
     return max(round(now * CLOCK_RATE), last + FRAME)
 
 
+class Sink(Protocol):
+    """Where packets go: a stream, or the one slot in which a mix is heard."""
+
+    @property
+    def fraction_lost(self) -> float:
+        """What the listener who loses most reported last, 0 to 1."""
+
+    def send(self, packet: Packet, now: float) -> None:
+        """Never blocks. `now`: clock seconds."""
+
+
 class Packetizer:
     """`say` the next 20 ms; `stop` when there is nothing to say any more."""
 
-    def __init__(self, stream: Stream, stats: Stats, rate: int) -> None:
-        """`rate`: hertz of the frames, one of Opus'."""
-        self.stream = stream
+    def __init__(self, sink: Sink, stats: Stats | None, rate: int) -> None:
+        """`rate`: hertz of the frames, one of Opus'. `stats`: None if it is not a voice, which they count."""
+        self._sink = sink
         self._stats = stats
         self._encoder = Encoder(rate)
         self._sequence = 0
@@ -32,7 +44,7 @@ class Packetizer:
 
     def adapt(self) -> None:
         """Something new begins: encode it for what its listeners lose now."""
-        self._encoder.begin(100 * self.stream.fraction_lost)
+        self._encoder.begin(100 * self._sink.fraction_lost)
 
     def say(self, frame: Int16, timestamp: int, started: bool, now: float) -> None:
         """Send 20 ms. `timestamp`: of the stream, in ticks of 48 kHz that do not wrap; `started`: a talkspurt begins;
@@ -52,5 +64,6 @@ class Packetizer:
             return
         self._last = payload
         self._sequence = (self._sequence + 1) & 0xFFFF
-        self._stats.opus_encodes += 1
-        self.stream.send(Packet(0, self._sequence, timestamp & 0xFFFFFFFF, int(started), payload), now)
+        if self._stats is not None:
+            self._stats.opus_encodes += 1
+        self._sink.send(Packet(0, self._sequence, timestamp & 0xFFFFFFFF, int(started), payload), now)

@@ -28,14 +28,27 @@ class Listener:
 
     def __init__(self, voices: int = 4) -> None:
         self.slot = Recorder("0")
-        self.mixer = Mixer(self.slot, voices, lambda: None)  # type: ignore[arg-type]
+        self.awake = False
+        self.mixer = Mixer(self.slot, voices, self.wake)  # type: ignore[arg-type]
         self.inputs = list(self.mixer.inputs.values())
         self.now = 500.0
 
+    def wake(self) -> None:
+        self.awake = True
+
     def tick(self, count: int = 1) -> None:
         for _ in range(count):
-            self.mixer.tick(self.now)
+            self.awake = self.mixer.tick(self.now)
             self.now += PTIME
+
+    def speak(self, packets: list[Packet]) -> list[Packet]:
+        """What is sent while one voice says this, now."""
+        before = len(self.slot.heard)
+        for packet in packets:
+            timestamp = round((self.now - 500.0) / PTIME) * FRAME
+            self.inputs[0].send(dataclasses.replace(packet, timestamp=timestamp), self.now)
+            self.tick()
+        return self.slot.heard[before:]
 
     def hear(self) -> np.ndarray:
         """Everything sent, decoded."""
@@ -54,6 +67,50 @@ def test_silence_sends_nothing() -> None:
     listener = Listener()
     listener.tick(10)
     assert listener.slot.heard == []
+
+
+def silence(first: int, frames: int) -> list[Packet]:
+    """Of a track that is disabled: packets go on, and are nothing but silence."""
+    encoder, nothing = Encoder(VOICE_RATE), np.zeros(FRAME_SAMPLES, np.int16)
+    return [Packet(1, number, number * FRAME, 0, encoder.encode(nothing)) for number in range(first, first + frames)]
+
+
+def test_a_voice_of_silence_costs_few_packets() -> None:
+    """As RFC 7587 §3.1.3 has it: time goes on, sequence numbers do not, and the next word comes at its time."""
+    listener, voice = Listener(), tone(400, 600)
+    listener.speak(voice[:50])
+    assert len(listener.speak(silence(50, 500))) < 500 / 5
+    again = listener.speak(voice[550:])
+    assert len(again) >= 45 and loudness(listener.hear()[-VOICE_RATE // 2 :], 400) == pytest.approx(6000, rel=0.2)
+    heard = listener.slot.heard
+    assert set(np.diff([packet.sequence for packet in heard])) == {1}
+    assert heard[-1].timestamp - heard[0].timestamp == pytest.approx(600 * FRAME, abs=8 * FRAME)
+
+
+def test_the_first_packet_of_a_talkspurt_is_marked() -> None:
+    """RFC 3551 §4.1; and it follows on the end of the one before, which was said."""
+    listener, voice = Listener(), tone(400, 40)
+    first = listener.speak(voice[:20])
+    listener.tick(20)
+    end = listener.slot.heard[-1]
+    second = listener.speak(voice[20:])
+    heard = listener.slot.heard
+    assert [packet.marker for packet in heard] == [1, *[0] * (heard.index(second[0]) - 1), 1, *[0] * (len(second) - 1)]
+    assert len(end.payload) == 1 and end.timestamp == heard[heard.index(end) - 1].timestamp + FRAME
+    assert sum(len(packet.payload) == 1 for packet in heard) == 1
+    assert not Decoder(VOICE_RATE).decode(end.payload).any() and len(first) > 10
+
+
+@pytest.mark.parametrize("pause", range(5, 12))
+def test_rtp_time_never_steps_back(pause: int) -> None:
+    """The first ticks come late, so that the mix' time is ahead of the wall's; then so many packets do not come."""
+    listener = Listener(1)
+    for number, packet in enumerate(tone(400, 60)):
+        listener.now = max(500.0 + number * PTIME, 500.1 + number * 1e-4)
+        if not 20 <= number < 20 + pause:
+            listener.inputs[0].send(packet, listener.now)
+        listener.mixer.tick(listener.now)
+    assert min(np.diff([packet.timestamp for packet in listener.slot.heard])) >= FRAME
 
 
 def test_voices_are_heard_together() -> None:
