@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rtc.mixer import DUCKED, FRAME_SAMPLES, Mixer, MixInput, Sum
-from rtc.opus import FRAME, Decoder, Encoder
+from rtc.mixer import DUCKED, FRAME_SAMPLES, PATIENCE, Mixer, MixInput, Sum
+from rtc.opus import FRAME, Decoder, Encoder, has_fec
 from rtc.playout import VOICE_RATE
 from rtc.rtp import Packet
 from rtc.slots import StreamKey
@@ -111,6 +111,54 @@ def test_rtp_time_never_steps_back(pause: int) -> None:
             listener.inputs[0].send(packet, listener.now)
         listener.mixer.tick(listener.now)
     assert min(np.diff([packet.timestamp for packet in listener.slot.heard])) >= FRAME
+
+
+def test_the_mix_sleeps_after_silence_and_wakes() -> None:
+    """Half a second without anybody: the timer needs to call no more, until a packet comes."""
+    listener, voice = Listener(), tone(400, 40)
+    listener.speak(voice[:20])
+    ticks = 0
+    while listener.awake and ticks < 100:
+        listener.tick()
+        ticks += 1
+    assert PATIENCE <= ticks <= 2 * PATIENCE
+    listener.inputs[0].send(dataclasses.replace(voice[20], timestamp=(20 + ticks) * FRAME), listener.now)
+    assert listener.awake
+    assert len(listener.speak(voice[21:])) >= 15 and listener.awake
+
+
+def test_a_listener_who_loses_packets_gets_copies_of_them() -> None:
+    """From the next talkspurt on; nobody else's connection matters."""
+    listener, voice = Listener(), tone(400, 60)
+    assert not any(has_fec(packet.payload) for packet in listener.speak(voice[:20]))
+    listener.slot.fraction_lost = 0.1
+    listener.tick(PATIENCE)
+    packets = listener.speak(voice[20:])
+    assert sum(has_fec(packet.payload) for packet in packets) >= 0.7 * len(packets) > 20
+
+
+def test_ducking_is_no_step() -> None:
+    """The original goes down and comes back within 80 ms each, and no faster than nobody takes for a click."""
+    mix = Sum("ear", 2, lambda: None)
+    original, translation = mix.inputs.values()
+    original.carry(StreamKey("ana", "original", "es"))
+    translation.carry(StreamKey("ana", "translation", "en"))
+    frames, now = [], 500.0
+    quiet = iter(silence(0, 40))  # a translation that is not to be heard itself
+    for number, packet in enumerate(tone(410, 160)):
+        original.send(packet, now)
+        if 50 <= number < 90:
+            translation.send(next(quiet), now)
+        if (pcm := mix.take(now)) is not None and number >= 20:
+            frames.append(pcm.astype(float))
+        now += PTIME
+    heard = np.concatenate(frames)
+    steepest = 6000 * 2 * np.pi * 410 / VOICE_RATE
+    assert np.abs(np.diff(heard)).max() < 1.2 * steepest
+    levels = [np.sqrt(2 * np.square(frame).mean()) / 6000 for frame in frames]
+    assert min(levels) == pytest.approx(DUCKED, abs=0.05)
+    between = [level for level in levels if DUCKED + 0.05 < level < 0.9]
+    assert 4 <= len(between) <= 10
 
 
 def test_voices_are_heard_together() -> None:
