@@ -77,8 +77,8 @@ class Ticker:
             while self._voices:
                 now = time.monotonic()
                 self._stats.tick(now - due)
+                due = max(due, now - MAX_BEHIND) + PTIME
                 self._tick(now)
-                due = max(due + PTIME, time.monotonic() - MAX_BEHIND)
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     def _tick(self, now: float) -> None:
