@@ -55,7 +55,7 @@ class Microphone:
     @property
     def packets_lost(self) -> int:
         """Cumulative, over all sources (RFC 3550 A.3)."""
-        return self._lost_before + self._reception.packets_lost
+        return self._lost_before + self._reception.packets_lost_in_all
 
     @property
     def jitter(self) -> float:
@@ -117,7 +117,7 @@ class Microphone:
         self._on_packet(packet, now)
 
     def _begin(self, ssrc: int | None) -> None:
-        self._lost_before += self._reception.packets_lost
+        self._lost_before += self._reception.packets_lost_in_all
         self._ssrc, self._reception, self._sender_report = ssrc, Reception(), (0, 0.0)
         if self._requests is not None:
             self._requests.restart()

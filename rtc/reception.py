@@ -29,6 +29,7 @@ class Reception:
     def __init__(self) -> None:
         self._base = self._highest = 0  # extended sequence numbers
         self._received = 0
+        self._lost_before = 0  # until the source began anew
         self._anew_at: int | None = None  # sequence number that would show the source has begun anew
         self._before = (0, 0)  # expected and received at the last report
         self._transit = 0
@@ -40,6 +41,7 @@ class Reception:
         transit = int(now * CLOCK_RATE) - timestamp
         jumped = not -MAX_MISORDER < ahead < MAX_DROPOUT
         if not self._received or (jumped and sequence == self._anew_at):
+            self._lost_before += self.packets_lost
             self._base = self._highest = sequence
             self._received, self._before, self._anew_at = 0, (0, 0), None
             self._transit = transit
@@ -54,8 +56,13 @@ class Reception:
 
     @property
     def packets_lost(self) -> int:
-        """Cumulative; negative when packets come twice."""
+        """Since the source began (anew); negative when packets come twice."""
         return self._expected - self._received
+
+    @property
+    def packets_lost_in_all(self) -> int:
+        """Also before the source began anew."""
+        return self._lost_before + self.packets_lost
 
     @property
     def _expected(self) -> int:

@@ -115,6 +115,17 @@ def test_counters_never_go_back() -> None:
     assert heard.microphone.retransmissions == (1, 1)
 
 
+def test_losses_before_a_jump_stay_counted() -> None:
+    """A report to the client begins anew with its numbers (RFC 3550 A.1); an operator sees all that was lost."""
+    heard = Heard()
+    heard.receive(*range(0, 100, 2), 5000, 5001, 5003)
+    block = heard.microphone.report(11.0)
+    assert block is not None and (block.packets_lost, block.highest_sequence) == (1, 5003)
+    assert heard.microphone.packets_lost == 49 + 1
+    heard.receive(1, 3, ssrc=EVA)
+    assert heard.microphone.packets_lost == 49 + 1 + 1
+
+
 def test_an_ssrc_for_each_packet() -> None:
     """Every one is a source of its own: forwarded, and none is lost."""
     heard = Heard(again=True)
