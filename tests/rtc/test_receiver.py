@@ -1,5 +1,6 @@
 """A microphone's packets and what is told about them."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -124,6 +125,28 @@ def test_losses_before_a_jump_stay_counted() -> None:
     assert heard.microphone.packets_lost == 49 + 1
     heard.receive(1, 3, ssrc=EVA)
     assert heard.microphone.packets_lost == 49 + 1 + 1
+
+
+def test_an_operator_sees_what_is_wrong() -> None:
+    """Packet 3 is lost for good, 5 came when asked for; 6 was 16 ms late, so that its spacing and the next one's are
+    off by as much (RFC 3550 A.8)."""
+    heard = Heard(112)
+    for sequence, late in ((1, 0.0), (2, 0.0), (4, 0.0), (6, 0.016), (7, 0.0)):
+        heard.receive(sequence, now=10.0 + sequence * 0.02 + late)
+        heard.microphone.wanted(10.0 + sequence * 0.02 + late, 0.0)
+    heard.repair(5, now=10.15)
+    stats = heard.microphone.stats()
+    assert (stats["packets_received"], stats["packets_lost"]) == (5, 2)
+    assert stats["jitter_ms"] == pytest.approx(15 / 16 + 1, abs=0.1)
+    assert (stats["retransmissions_asked"], stats["retransmissions_received"]) == (3, 1)
+
+
+def test_what_is_missing_is_asked_for_once_in_a_round_trip() -> None:
+    """However often packets come meanwhile."""
+    heard = Heard(112)
+    heard.receive(1, 3, now=10.0)
+    asked = [now for now in range(0, 180, 10) if heard.microphone.wanted(10.0 + now / 1000, round_trip=0.075)]
+    assert asked == [0, 80, 160]
 
 
 def test_an_ssrc_for_each_packet() -> None:
