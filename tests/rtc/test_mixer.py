@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rtc.mixer import DUCKED, FRAME_SAMPLES, PATIENCE, Mixer, MixInput, Sum
-from rtc.opus import FRAME, Decoder, Encoder, has_fec
+from rtc.opus import FRAME, Decoder, Encoder, fec_duration
 from rtc.playout import VOICE_RATE
 from rtc.rtp import Packet
 from rtc.slots import StreamKey
@@ -130,11 +130,11 @@ def test_the_mix_sleeps_after_silence_and_wakes() -> None:
 def test_a_listener_who_loses_packets_gets_copies_of_them() -> None:
     """From the next talkspurt on; nobody else's connection matters."""
     listener, voice = Listener(), tone(400, 60)
-    assert not any(has_fec(packet.payload) for packet in listener.speak(voice[:20]))
+    assert not any(fec_duration(packet.payload) for packet in listener.speak(voice[:20]))
     listener.slot.fraction_lost = 0.1
     listener.tick(PATIENCE)
     packets = listener.speak(voice[20:])
-    assert sum(has_fec(packet.payload) for packet in packets) >= 0.7 * len(packets) > 20
+    assert sum(fec_duration(packet.payload) for packet in packets) >= 0.7 * len(packets) > 20
 
 
 def test_ducking_is_no_step() -> None:
