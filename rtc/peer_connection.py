@@ -28,7 +28,7 @@ from rtc.mixer import Mixer
 from rtc.ports import Ports
 from rtc.receiver import Microphone
 from rtc.rtp import OnPacket
-from rtc.sdp import Admission, BadOffer, admit, complete, is_mdns
+from rtc.sdp import Admission, BadOffer, admit, complete, is_usable
 from rtc.sender import SlotSender
 from rtc.ticker import Ticker
 from rtc.transport import (
@@ -84,6 +84,8 @@ class PeerConnection:
         self._ports = ports or Ports()
         self._ended = asyncio.Event()
         self._settled = asyncio.Event()  # connected, or will never be
+        self._admission: Admission | None = None
+        self._candidates_excessive = 0  # of the client, beyond MAX_CANDIDATES
         self._negotiation: asyncio.Future[str] | None = None
         self._closing: asyncio.Task[None] | None = None
         self.microphone: Microphone | None = None
@@ -125,18 +127,21 @@ class PeerConnection:
         Cancelled, it goes on in the background until `close` has seen its end: aioice forgets the sockets it has opened
         when it is cancelled while it gathers candidates.
         """
-        admission = admit(offer, self._max_slots, self._channel is not None)
+        admission = self._admission = admit(offer, self._max_slots, self._channel is not None)
+        self._candidates_excessive = admission.excess
         self._negotiation = asyncio.ensure_future(self._negotiate(admission))  # awaited here or in _close
         return await asyncio.shield(self._negotiation), admission
 
     async def _negotiate(self, admission: Admission) -> str:
         try:
             await self._pc.setRemoteDescription(RTCSessionDescription(sdp=admission.offer, type="offer"))
-            ours: set[int] = set()
+            for candidate in admission.candidates:
+                await self._try(candidate, admission)
+            taken = set(admission.ssrcs)
             for transceiver in self._pc.getTransceivers():
-                take_over(transceiver, admission.ssrcs | ours)
+                take_over(transceiver, taken)
                 share(transceiver, self._ports)
-                ours.add(ssrc(transceiver))
+                taken.add(ssrc(transceiver))
                 transceiver.direction = self._direction(str(transceiver.mid), admission)
             await self._pc.setLocalDescription(await self._pc.createAnswer())
         except (OperationError, InvalidAccessError, InvalidStateError) as error:
@@ -242,6 +247,7 @@ class PeerConnection:
         return {
             "state": self.state,
             "round_trip_ms": None if trip is None else round(trip * 1000, 1),
+            "candidates_excessive": self._candidates_excessive,
             "datagrams_early": sum(transport.early for transport in self._transports.values()),
             "datagrams_refused": sum(transport.refused for transport in self._transports.values()),
             **(self.microphone.stats() if self.microphone is not None else {}),
@@ -270,18 +276,23 @@ class PeerConnection:
 
     async def add_candidate(self, candidate: str, mid: str | None, mline_index: int | None) -> None:
         """A trickled candidate of the client (RFC 8838); an empty one ends them. Raises ValueError if it is none."""
+        assert self._admission is not None, "the offer comes first"
         if not candidate:
             await self._pc.addIceCandidate(None)
             return
-        if is_mdns(candidate):
+        candidate = candidate.removeprefix("candidate:")
+        if not is_usable(candidate):
             return
         try:
-            parsed = candidate_from_sdp(candidate.removeprefix("candidate:"))
-        except (AssertionError, ValueError, IndexError) as error:
+            parsed = candidate_from_sdp(candidate)
+        except ValueError as error:
             raise ValueError("That is not an ICE candidate.") from error
-        if not 0 < parsed.port < 0x10000:
-            raise ValueError("That is not an ICE candidate: there is no such port.")
         parsed.sdpMid, parsed.sdpMLineIndex = mid, mline_index
+        await self._pc.addIceCandidate(parsed)
+
+    async def _try(self, candidate: str, admission: Admission) -> None:
+        parsed = candidate_from_sdp(candidate)
+        parsed.sdpMid = admission.carrier
         await self._pc.addIceCandidate(parsed)
 
     async def settle(self, connect_timeout: float) -> None:

@@ -95,6 +95,27 @@ async def test_offers_that_cannot_be_answered(ours: PeerConnection, pattern: str
     assert refused.value.code in ("bad_sdp", "no_audio") and str(refused.value).endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("pattern", "replacement"),
+    [
+        (r"a=mid:(\d)", r"a=mid:\1\r\na=fmtp:63 111/111"),
+        (r"(a=extmap:.*)\r", r"\1 vad=on\r"),
+        (r"a=extmap:\d+ (urn:ietf:params:rtp-hdrext:sdes:mid)", r"a=extmap-allow-mixed\r\na=extmap:16 \1"),
+        (r"c=IN IP4 .*\r", "c=IN IP4 example.org\r"),
+        (r"a=candidate:.*\r", "a=candidate:1 1 udp 1 192.0.2.1 70000 typ host\r"),
+        (r"a=candidate:.*\r", "a=candidate:1 1 udp 1 fe80::1%\u00e9 5000 typ host\r"),
+    ],
+)
+async def test_unusual_offers_are_answered(ours: PeerConnection, pattern: str, replacement: str) -> None:
+    """Attributes of what we do not use, header extensions we have no number for, candidates that are none."""
+    offer = await real_offer(slots=2)
+    unusual = re.sub(pattern, replacement, offer)
+    assert unusual != offer
+    _, admission = await ours.accept(unusual)
+    assert (admission.microphone, admission.slots) == ("0", ("1", "2"))
+    assert not re.search(r"70000|fe80::1", " ".join(admission.candidates))
+
+
 @pytest.mark.parametrize("seed", range(25))
 async def test_a_damaged_offer_is_answered_or_refused(seed: int) -> None:
     """Lines lost, doubled, shuffled or garbled on the way: an answer or BadOffer, nothing else."""
