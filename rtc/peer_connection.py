@@ -28,7 +28,7 @@ from rtc.mixer import Mixer
 from rtc.ports import Ports
 from rtc.receiver import Microphone
 from rtc.rtp import OnPacket
-from rtc.sdp import Admission, BadOffer, admit, complete, is_usable
+from rtc.sdp import MAX_CANDIDATES, Admission, BadOffer, admit, complete, is_usable
 from rtc.sender import SlotSender
 from rtc.ticker import Ticker
 from rtc.transport import (
@@ -85,7 +85,7 @@ class PeerConnection:
         self._ended = asyncio.Event()
         self._settled = asyncio.Event()  # connected, or will never be
         self._admission: Admission | None = None
-        self._candidates_excessive = 0  # of the client, beyond MAX_CANDIDATES
+        self._candidates = self._candidates_excessive = 0  # of the client: taken, and passed over beyond MAX_CANDIDATES
         self._negotiation: asyncio.Future[str] | None = None
         self._closing: asyncio.Task[None] | None = None
         self.microphone: Microphone | None = None
@@ -276,23 +276,31 @@ class PeerConnection:
 
     async def add_candidate(self, candidate: str, mid: str | None, mline_index: int | None) -> None:
         """A trickled candidate of the client (RFC 8838); an empty one ends them. Raises ValueError if it is none."""
-        assert self._admission is not None, "the offer comes first"
+        admission = self._admission
+        assert admission is not None, "the offer comes first"
         if not candidate:
             await self._pc.addIceCandidate(None)
             return
         candidate = candidate.removeprefix("candidate:")
-        if not is_usable(candidate):
+        usable = is_usable(candidate)
+        if mid is None and mline_index is None:
+            raise ValueError("A candidate belongs to an m-line: it needs sdpMid or sdpMLineIndex.")
+        if mid not in admission.mids and mline_index is not None and 0 <= mline_index < len(admission.mids):
+            mid = admission.mids[mline_index]  # of the offer; those of aiortc's are fewer
+        if not usable or mid != admission.carrier:
+            return
+        if self._candidates >= MAX_CANDIDATES:
+            self._candidates_excessive += 1
             return
         try:
-            parsed = candidate_from_sdp(candidate)
+            await self._try(candidate, admission)
         except ValueError as error:
             raise ValueError("That is not an ICE candidate.") from error
-        parsed.sdpMid, parsed.sdpMLineIndex = mid, mline_index
-        await self._pc.addIceCandidate(parsed)
 
     async def _try(self, candidate: str, admission: Admission) -> None:
         parsed = candidate_from_sdp(candidate)
         parsed.sdpMid = admission.carrier
+        self._candidates += 1
         await self._pc.addIceCandidate(parsed)
 
     async def settle(self, connect_timeout: float) -> None:

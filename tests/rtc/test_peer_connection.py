@@ -4,6 +4,7 @@ import asyncio
 import random
 import re
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from rtc.channel import Channel
 from rtc.opus import FRAME, Encoder
 from rtc.peer_connection import MediaFailed, PeerConnection
 from rtc.rtp import Packet
-from rtc.sdp import BadOffer
+from rtc.sdp import MAX_CANDIDATES, BadOffer
 from rtc.sender import SlotSender
 from rtc.slots import StreamKey
 from rtc.stats import Stats
@@ -177,6 +178,9 @@ async def test_candidates_and_their_end_are_taken(ours: PeerConnection) -> None:
         "candidate:1 1 udp 1 192.0.2.1 0 typ host",
         "candidate:1 1 udp 1 192.0.2.1 -5 typ host",
         "candidate:1 1 udp 1 192.0.2.1 5 typ srflx raddr 1.2.3.4 rport x",
+        "candidate:1 1 udp 1 fe80::1%\0 5 typ host",
+        "candidate:1 1 udp 1 fe80::1%\ud800 5 typ host",
+        "candidate:1 1 udp 1 nowhere 5 typ host",
         "\x00" * 100,
     ],
 )
@@ -193,6 +197,51 @@ async def test_a_candidate_belongs_somewhere(ours: PeerConnection) -> None:
     with pytest.raises(ValueError, match="sdpMid"):
         await ours.add_candidate(GOOD, None, None)
     await ours.add_candidate(GOOD, "no-such-mid", None)
+
+
+def known(connection: PeerConnection) -> list[str]:
+    """Addresses of the client that ICE knows, by transport."""
+    found: list[Any] = [dtls.transport for dtls in connection._transports]
+    return [candidate.ip for transport in found for candidate in transport.getRemoteCandidates()]
+
+
+async def test_candidates_are_taken_up_to_a_bound(ours: PeerConnection) -> None:
+    """Offered and trickled together; what comes then is ignored and counted, and no error: nobody did wrong."""
+    offer = re.sub(r"a=candidate:.*\r\n", "", await real_offer())
+    offer = offer.replace("a=mid:0", f"a={GOOD}\r\na={GOOD.replace('.50', '.51')}\r\na=mid:0")
+    await ours.accept(offer)
+    for number in range(MAX_CANDIDATES + 10):
+        await ours.add_candidate(GOOD.replace("192.0.2.50", f"198.51.100.{number}"), "0", 0)
+    assert known(ours) == [
+        "192.0.2.50",
+        "192.0.2.51",
+        *(f"198.51.100.{number}" for number in range(MAX_CANDIDATES - 2)),
+    ]
+    assert ours.stats()["candidates_excessive"] == 12
+
+
+async def test_candidates_that_are_passed_over_take_no_place(ours: PeerConnection) -> None:
+    """Those for TCP, and those of m-lines which share the first one's transport: browsers trickle both."""
+    await ours.accept(re.sub(r"a=candidate:.*\r\n", "", await real_offer()))
+    for number in range(MAX_CANDIDATES):
+        address = f"198.51.100.{number}"
+        await ours.add_candidate(GOOD.replace("192.0.2.50", address).replace("udp", "tcp"), "0", 0)
+        await ours.add_candidate(GOOD.replace("192.0.2.50", address), "1", 1)
+    await ours.add_candidate(GOOD, "0", 0)
+    assert known(ours) == ["192.0.2.50"]
+
+
+async def test_an_m_line_s_index_is_that_of_the_offer(ours: PeerConnection) -> None:
+    """Rejected ones are counted with the others."""
+    peer = RTCPeerConnection()
+    peer.addTransceiver("video", direction="sendrecv")
+    peer.addTransceiver(WavMicrophone(), direction="sendonly")
+    await ours.accept(re.sub(r"a=candidate:.*\r\n", "", await offer_of(peer)))
+    await ours.add_candidate(GOOD.replace(".50", ".51"), None, 0)
+    await ours.add_candidate(GOOD.replace(".50", ".52"), None, 1)
+    await ours.add_candidate(GOOD.replace(".50", ".53"), None, 10**30)
+    assert known(ours) == ["192.0.2.52"]
+    await peer.close()
 
 
 async def test_a_client_that_never_connects_is_a_failure(ours: PeerConnection) -> None:
