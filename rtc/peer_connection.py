@@ -22,6 +22,7 @@ from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationEr
 from aiortc.sdp import candidate_from_sdp
 
 from rtc import rtcp
+from rtc.allowance import Allowance
 from rtc.channel import Channel
 from rtc.fan_out import Outlet
 from rtc.mixer import Mixer
@@ -48,6 +49,10 @@ log = logging.getLogger(__name__)
 
 REPORT_BATCH = 12
 """Sender reports in one compound packet: with the names that go with them they fit into the smallest path's MTU."""
+
+RTCP_RATE, RTCP_BURST = 100, 200
+"""Compound packets of a client that are read a second for long, and at once: a browser sends some ten a second, and
+50 requests for packets in a bad network."""
 
 CLOSE_TIMEOUT = 3.0
 """Seconds to wait for a connection to close; it goes on closing afterwards. A TURN server that is gone is asked to let
@@ -86,6 +91,7 @@ class PeerConnection:
         self._settled = asyncio.Event()  # connected, or will never be
         self._admission: Admission | None = None
         self._candidates = self._candidates_excessive = 0  # of the client: taken, and passed over beyond MAX_CANDIDATES
+        self._compounds = Allowance(RTCP_RATE, RTCP_BURST)
         self._negotiation: asyncio.Future[str] | None = None
         self._closing: asyncio.Task[None] | None = None
         self.microphone: Microphone | None = None
@@ -216,13 +222,15 @@ class PeerConnection:
     def _heard(self, data: bytes) -> None:
         """RTCP of the client."""
         now, ntp = time.monotonic(), rtcp.ntp(time.time())
+        if not self._compounds.take(now):
+            return
         for message in rtcp.parse(data):
             if isinstance(message, rtcp.Block | rtcp.Nack):
                 for sender in self._senders:
                     if sender.ssrc != message.ssrc:
                         continue
                     if isinstance(message, rtcp.Nack):
-                        sender.resend(message.sequences)
+                        sender.resend(message.sequences, now)
                     else:
                         sender.reported(message, ntp)
             elif self.microphone is not None:
@@ -250,6 +258,7 @@ class PeerConnection:
             "candidates_excessive": self._candidates_excessive,
             "datagrams_early": sum(transport.early for transport in self._transports.values()),
             "datagrams_refused": sum(transport.refused for transport in self._transports.values()),
+            "rtcp_excessive": self._compounds.excessive,
             **(self.microphone.stats() if self.microphone is not None else {}),
             "slots": {name: outlet.stats() for name, outlet in self.slots.items()},
         }

@@ -4,9 +4,10 @@ import random
 from collections.abc import Callable
 
 from rtc import rtcp
+from rtc.allowance import Allowance
 from rtc.fan_out import Cohort, Lane, Row
 from rtc.opus import CLOCK_RATE, FRAME
-from rtc.retransmission import History, wrap
+from rtc.retransmission import HISTORY, History, wrap
 from rtc.rtp import Packet, extended_header, header, one_byte_extension
 
 REPORT_WHILE = 10.0
@@ -14,6 +15,10 @@ REPORT_WHILE = 10.0
 
 ANNOUNCED = 50
 """Packets that name their m-line after the SSRC had to change (RFC 8843 §9.2): the answer named another."""
+
+RESEND_RATE, RESEND_BURST = 100, 2 * HISTORY
+"""Packets sent again a second for long, and at once: each packet of 10 ms once, or all that are kept twice. A request
+costs a listener two bits for each."""
 
 
 class SlotSender:
@@ -49,6 +54,7 @@ class SlotSender:
         self._history: History | None = None
         self._repair: tuple[int, int] | None = None  # payload type and SSRC of the retransmission stream
         self._repair_sequence = random.randrange(0x8000)
+        self._resends = Allowance(RESEND_RATE, RESEND_BURST)
         self._packets = self._octets = 0
         self.dropped = self.resent = 0
         """Packets not sent: the connection was not up, or they were older than the switch, or far too late; sent
@@ -182,13 +188,19 @@ class SlotSender:
         self._timestamp_offset = self._timestamp + passed - timestamp
         self._anchored = True
 
-    def resend(self, sequences: tuple[int, ...]) -> None:
-        """The listener misses packets (RFC 4585 §6.2.1). What is not kept any more stays lost."""
+    def resend(self, sequences: tuple[int, ...], now: float) -> None:
+        """The listener misses packets (RFC 4585 §6.2.1). What is not kept any more stays lost. `now`: clock seconds."""
         if self._history is None:
             return
         self._settle()
-        for sequence in dict.fromkeys(sequences):  # a NACK may name one a thousand times
-            if (packet := self._find(sequence)) is None:
+        cohort, offset = self._cohort, self._sequence_offset
+        shared = [] if cohort is None else cohort.recent(cohort.sent - self._entered)
+        kept = {(packet.sequence + offset) & 0xFFFF: packet for packet in shared}
+        for sequence in list(dict.fromkeys(sequences))[
+            -HISTORY:
+        ]:  # a NACK may name one a thousand times; the newest last
+            packet = self._ours(kept[sequence]) if sequence in kept else self._history.find(sequence)
+            if packet is None or not self._resends.take(now):
                 continue
             number = self._payload_type
             if self._repair is not None:
@@ -197,14 +209,6 @@ class SlotSender:
                 packet = wrap(packet, ssrc, self._repair_sequence)
             head = header(packet.marker, number, packet.sequence, packet.timestamp, packet.ssrc)
             self.resent += self._send(head + packet.payload)
-
-    def _find(self, sequence: int) -> Packet | None:
-        """What was sent by that number, if it is kept."""
-        if self._cohort is not None:
-            for packet in self._cohort.recent(self._cohort.sent - self._entered):
-                if (packet.sequence + self._sequence_offset - sequence) & 0xFFFF == 0:
-                    return self._ours(packet)
-        return None if self._history is None else self._history.find(sequence)
 
     def change_ssrc(self, ssrc: int) -> None:
         """The peer uses ours too (RFC 3550 §8.2). Who says goodbye to the old one is the caller."""
@@ -231,6 +235,7 @@ class SlotSender:
             "packets": self.packets,
             "dropped": self.dropped,
             "resent": self.resent,
+            "resends_excessive": self._resends.excessive,
             "fraction_lost": round(self.fraction_lost, 3),
             "packets_lost": self.packets_lost,
             "jitter_ms": round(self.jitter * 1000, 1),

@@ -121,7 +121,7 @@ class House:
             case "ask":
                 slot = self.listeners[what[0]].slot
                 slot._settle()
-                slot.resend(((slot._sequence - what[1]) & 0xFFFF,))
+                slot.resend(((slot._sequence - what[1]) & 0xFFFF,), now)
             case "ssrc":
                 self.listeners[what].slot.change_ssrc(7000 + what)
             case "move":

@@ -13,12 +13,12 @@ from aiortc.rtp import RtpPacket, unwrap_rtx
 
 from rtc import rtcp, ticker
 from rtc.opus import FRAME
-from rtc.peer_connection import PeerConnection
+from rtc.peer_connection import RTCP_BURST, PeerConnection
 from rtc.rtp import Packet, header, signed
 from rtc.sender import ANNOUNCED, SlotSender
 from rtc.stats import Stats
 from tests.client import WavMicrophone
-from tests.rtc.loopback import Pair, connected, offer_of, peer_with
+from tests.rtc.loopback import PATIENCE, Pair, connected, offer_of, peer_with
 
 OPUS, RTX = 96, 121
 """Payload types: aiortc's own, and a free one."""
@@ -200,6 +200,30 @@ async def test_what_they_miss_is_sent_again(repair: bool) -> None:
         assert [one.sequence_number for one in again] == wire.lost
         assert {(one.ssrc, one.payload_type) for one in again} == {(slot.ssrc, OPUS)}
         assert (slot.packets, slot.resent) == (5, 2)
+
+
+async def test_rtcp_that_comes_too_often_is_not_read() -> None:
+    """It is counted, and no reason for anything else: what it hears goes on, what it says in time is read."""
+    async with line(1, Idle()) as wire:
+        pair = wire.pair
+        (slot,) = slots_of(pair)
+
+        async def say(lost: int) -> None:
+            await wire.send(rtcp.receiver_report(7, [rtcp.Block(slot.ssrc, 0, lost, 0, 0, 0, 0)]))
+
+        asked = 0
+        async with asyncio.timeout(PATIENCE):
+            while not pair.ours.stats()["rtcp_excessive"]:
+                asked += 1
+                await say(asked)
+                await asyncio.sleep(0)
+        assert asked >= RTCP_BURST
+        slot.send(packet(1), 100.0)
+        await pair.until(lambda: wire.rtp)
+        async with asyncio.timeout(PATIENCE):
+            while slot.packets_lost != 0x1000:
+                await say(0x1000)
+                await asyncio.sleep(0)
 
 
 async def test_without_agreement_nobody_asks_or_answers() -> None:

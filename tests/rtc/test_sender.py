@@ -10,7 +10,7 @@ from rtc import rtcp
 from rtc.opus import CLOCK_RATE, FRAME
 from rtc.retransmission import HISTORY
 from rtc.rtp import Packet, signed
-from rtc.sender import ANNOUNCED, REPORT_WHILE, SlotSender
+from rtc.sender import ANNOUNCED, REPORT_WHILE, RESEND_BURST, RESEND_RATE, SlotSender
 from rtc.transport import MID
 
 SSRC, OTHER, REPAIR = 0x1111_1111, 0x2222_2222, 0x3333_3333
@@ -198,7 +198,7 @@ def test_an_m_line_has_its_name_however_long(wire: Wire) -> None:
 
 def test_without_agreement_nothing_is_sent_again(wire: Wire) -> None:
     wire.say(1, 2)
-    wire.slot.resend((wire.sent[0].sequence_number,))
+    wire.slot.resend((wire.sent[0].sequence_number,), 100.0)
     assert len(wire.sent) == 2 and wire.slot.resent == 0
 
 
@@ -207,7 +207,7 @@ def test_packets_are_sent_again_as_they_were(wire: Wire) -> None:
     wire.slot.resend_on_request(None)
     wire.say(1, 2, 3, 4)
     first = wire.sent[0].sequence_number
-    wire.slot.resend(tuple((first + n) & 0xFFFF for n in (1, 3, 4, 900)))
+    wire.slot.resend(tuple((first + n) & 0xFFFF for n in (1, 3, 4, 900)), 100.0)
     assert wire.datagrams[4:] == [wire.datagrams[1], wire.datagrams[3]]
     assert (wire.slot.resent, wire.slot.packets) == (2, 4)
 
@@ -217,7 +217,7 @@ def test_packets_are_sent_again_on_their_own_stream(wire: Wire) -> None:
     wire.slot.resend_on_request((112, REPAIR))
     wire.say(1, 2, 3)
     first = wire.sent[0].sequence_number
-    wire.slot.resend((first, first + 2))
+    wire.slot.resend((first, first + 2), 100.0)
     *_, one, two = wire.sent
     assert (one.ssrc, one.payload_type, two.ssrc) == (REPAIR, 112, REPAIR)
     assert signed(two.sequence_number - one.sequence_number, 16) == 1
@@ -229,14 +229,36 @@ def test_a_packet_asked_for_a_thousand_times_is_sent_once(wire: Wire) -> None:
     """A request costs a listener four bytes; it must not make us flood them."""
     wire.slot.resend_on_request(None)
     wire.say(1)
-    wire.slot.resend((wire.sent[0].sequence_number,) * 1000)
+    wire.slot.resend((wire.sent[0].sequence_number,) * 1000, 100.0)
     assert (len(wire.sent), wire.slot.resent) == (2, 1)
+
+
+def test_what_is_sent_again_has_a_limit(wire: Wire) -> None:
+    """However often a listener asks for it; and in time there is more."""
+    wire.slot.resend_on_request((112, REPAIR))
+    wire.say(*range(HISTORY))
+    every = tuple(packet.sequence_number for packet in wire.sent)
+    for tick in range(1000):
+        wire.slot.resend(every, 100.0 + 0.001 * tick)
+    assert wire.slot.resent == len(wire.sent) - HISTORY == pytest.approx(RESEND_BURST + RESEND_RATE, abs=2)
+    assert wire.slot.stats()["resends_excessive"] == 1000 * HISTORY - wire.slot.resent
+    wire.slot.resend(every[:3], 102.0)
+    assert [unwrap_rtx(packet, 111, SSRC).sequence_number for packet in wire.sent[-3:]] == list(every[:3])
+
+
+def test_of_more_than_are_kept_the_newest_are_looked_for(wire: Wire) -> None:
+    """After an outage a browser asks for hundreds, the oldest first."""
+    wire.slot.resend_on_request(None)
+    wire.say(*range(HISTORY))
+    first = wire.sent[0].sequence_number
+    wire.slot.resend(tuple((first + n) & 0xFFFF for n in range(-500, HISTORY)), 100.0)
+    assert wire.datagrams[HISTORY:] == wire.datagrams[:HISTORY]
 
 
 def test_what_is_long_gone_stays_lost(wire: Wire) -> None:
     wire.slot.resend_on_request(None)
     wire.say(*range(1000))
-    wire.slot.resend(tuple(packet.sequence_number for packet in wire.sent))
+    wire.slot.resend(tuple(packet.sequence_number for packet in wire.sent), 100.0)
     assert wire.slot.resent == HISTORY
 
 
@@ -246,7 +268,7 @@ def test_what_the_old_ssrc_sent_is_not_sent_again(wire: Wire) -> None:
     wire.say(1)
     wire.slot.change_ssrc(OTHER)
     wire.say(2)
-    wire.slot.resend(tuple(packet.sequence_number for packet in wire.sent))
+    wire.slot.resend(tuple(packet.sequence_number for packet in wire.sent), 100.0)
     assert [packet.ssrc for packet in wire.sent] == [SSRC, OTHER, OTHER]
     assert wire.sent[2].payload == b"2"
 
@@ -255,7 +277,7 @@ def test_what_cannot_be_sent_again_is_not_counted(wire: Wire) -> None:
     wire.slot.resend_on_request(None)
     wire.say(1)
     wire.up = False
-    wire.slot.resend((wire.sent[0].sequence_number,))
+    wire.slot.resend((wire.sent[0].sequence_number,), 100.0)
     assert wire.slot.resent == 0
 
 
