@@ -284,11 +284,11 @@ class PeerConnection:
                 transport.send_rtcp(b"".join(rtcp.sender_report(report) for report in batch) + names)
 
     async def add_candidate(self, candidate: str, mid: str | None, mline_index: int | None) -> None:
-        """A trickled candidate of the client (RFC 8838); an empty one ends them. Raises ValueError if it is none."""
+        """A trickled candidate of the client (RFC 8838). Raises ValueError if it is none. An empty one says that there
+        are no more. ICE is not told: it would fail before the client's first check if it can use none (RFC 8863)."""
         admission = self._admission
         assert admission is not None, "the offer comes first"
         if not candidate:
-            await self._pc.addIceCandidate(None)
             return
         candidate = candidate.removeprefix("candidate:")
         usable = is_usable(candidate)

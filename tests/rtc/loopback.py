@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,9 +95,14 @@ async def offer_of(peer: RTCPeerConnection) -> str:
 
 @contextlib.asynccontextmanager
 async def connected(
-    peer: RTCPeerConnection, max_slots: int = 8, edit: Callable[[str], str] = str, ports: Ports | None = None
+    peer: RTCPeerConnection,
+    max_slots: int = 8,
+    edit: Callable[[str], str] = str,
+    ports: Ports | None = None,
+    trickle: Sequence[str] = (),
 ) -> AsyncIterator[Pair]:
-    """Both ends up; both closed at the end. `edit` changes the offer on its way to us; our end uses `ports`."""
+    """Both ends up; both closed at the end. `edit` changes the offer on its way to us; our end uses `ports`, and gets
+    the candidates of `trickle` before the peer has our answer."""
     heard: list[Packet] = []
     news = asyncio.Event()
 
@@ -110,6 +115,8 @@ async def connected(
         pair = Pair(ours, peer, ticker, heard=heard, news=news)
         try:
             answer, _ = await ours.accept(edit(await offer_of(peer)))
+            for candidate in trickle:
+                await ours.add_candidate(candidate, "0", 0)
             for transceiver in peer.getTransceivers():
                 pair._record(transceiver.receiver, "_handle_rtp_packet", pair.arrived)
                 pair._record(transceiver.receiver, "_handle_rtcp_packet", pair.reports)

@@ -199,6 +199,21 @@ async def test_a_candidate_belongs_somewhere(ours: PeerConnection) -> None:
     await ours.add_candidate(GOOD, "no-such-mid", None)
 
 
+HIDDEN = GOOD.replace("192.0.2.50", "0b5ad1b1-7f6a-4a43-9a7c.local")
+
+
+@pytest.mark.parametrize(("lines", "trickle"), [(["a=end-of-candidates"], []), ([], [""]), ([], [HIDDEN, ""])])
+async def test_a_client_whose_addresses_are_all_hidden_is_waited_for(lines: list[str], trickle: list[str]) -> None:
+    """It has said that there are no others, and finds us (RFC 8863)."""
+
+    def hide(offer: str) -> str:
+        bare = re.sub(r"a=(candidate:.*|end-of-candidates)\r\n", "", offer)
+        return bare.replace("a=mid:0", "\r\n".join([f"a={HIDDEN}", *lines, "a=mid:0"]))
+
+    async with connected(peer_with(1, WavMicrophone()), edit=hide, trickle=trickle) as pair:
+        assert pair.ours.state == "connected"
+
+
 def known(connection: PeerConnection) -> list[str]:
     """Addresses of the client that ICE knows, by transport."""
     found: list[Any] = [dtls.transport for dtls in connection._transports]
