@@ -296,7 +296,7 @@ class PeerConnection:
             raise ValueError("A candidate belongs to an m-line: it needs sdpMid or sdpMLineIndex.")
         if mid not in admission.mids and mline_index is not None and 0 <= mline_index < len(admission.mids):
             mid = admission.mids[mline_index]  # of the offer; those of aiortc's are fewer
-        if not usable or mid != admission.carrier:
+        if not usable or mid != admission.first:
             return
         if self._candidates >= MAX_CANDIDATES:
             self._candidates_excessive += 1

@@ -98,7 +98,9 @@ class Admission:
     mids: tuple[str, ...]
     """Of all m-lines, in the order of the offer."""
     carrier: str
-    """mid of the first m-line that we take, on whose transport aiortc puts all of them: its candidates count."""
+    """mid of the first m-line of audio, on whose transport aiortc puts all that we take."""
+    first: str
+    """mid of the first m-line that we take: its candidates count for all."""
     candidates: tuple[str, ...]
     """Those in the offer that ICE can try …"""
     excess: int
@@ -177,12 +179,14 @@ def admit(offer: str, max_slots: int, with_channel: bool = False) -> Admission:
             slots.append(mid)
         elif with_channel and channel is None and mid in bundled and section.has_sctp:
             channel = mid
-    voices = {microphone, *slots} - {None}
+    voices = [section for section in sections if section.mid == microphone or section.mid in slots]
     if not voices:
         raise BadOffer("no_audio", "The offer has no audio we can use: it needs at least one m=audio with Opus.")
-    taken = [section for section in sections if section.mid in voices or section.mid == channel]
-    together = [section.mid for section in taken if section.mid in bundled]
-    # in the order of the m-lines, each once: aiortc builds no transport that works for any other
+    if voices[0].mid not in bundled:
+        channel = None  # aiortc puts all voices on the transport of the first, and this one on another
+    taken = [section for section in sections if section in voices or section.mid == channel]
+    # In the order of the m-lines, each once, but the channel last: aiortc builds no transport that works for any other
+    together = [mid for mid in [*(voice.mid for voice in voices), channel] if mid in bundled]
     lines = ["v=0", *(["a=ice-lite"] if "ice-lite" in session else []), f"a=group:BUNDLE {' '.join(together)}"]
     for section in taken:
         lines += _told(section, session)
@@ -199,7 +203,8 @@ def admit(offer: str, max_slots: int, with_channel: bool = False) -> Admission:
         ssrcs=frozenset(int(found[1]) for found in used if found is not None),
         channel=channel,
         mids=tuple(section.mid for section in sections),
-        carrier=taken[0].mid,
+        carrier=voices[0].mid,
+        first=taken[0].mid,
         candidates=candidates,
         excess=excess,
     )

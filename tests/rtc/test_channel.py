@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from aiortc.rtcsctptransport import DataChunk, RTCSctpTransport
 
 from rtc.channel import MAX_PENDING, MAX_STRAYS, MAX_UNSENT, Channel
 from rtc.peer_connection import MediaFailed, PeerConnection
+from rtc.rtp import Packet
 from rtc.stats import Stats
 from rtc.ticker import Ticker
 from tests.client import WavMicrophone
@@ -59,7 +61,7 @@ class Wire:
 async def wired(label: str = "events") -> AsyncIterator[tuple[Wire, PeerConnection]]:
     peer = peer_with(0, WavMicrophone())
     wire = Wire(peer, label)
-    async with PeerConnection([], 1, lambda packet: None, Ticker(Stats()), channel=wire.ours) as ours:
+    async with PeerConnection([], 1, lambda packet, now: None, Ticker(Stats()), channel=wire.ours) as ours:
         try:
             answer, _ = await ours.accept(await offer_of(peer))
             await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
@@ -79,6 +81,34 @@ async def test_what_is_said_before_it_opens_comes_after_the_first_words() -> Non
         await wire.until(lambda: len(wire.arrived) == 4 and wire.heard)
         assert (wire.arrived[-1], wire.heard) == ("später", ["back"])
         await wire.ours.flush(PATIENCE)
+
+
+def in_order(sdp: str, *order: int) -> str:
+    """The same m-lines in another order."""
+    head, *sections = re.split(r"^(?=m=)", sdp, flags=re.MULTILINE)
+    return head + "".join(sections[index] for index in order)
+
+
+async def test_it_may_stand_before_the_voices() -> None:
+    """All have one transport, though aiortc bundles in the order that it is told."""
+    peer = peer_with(1, WavMicrophone())
+    wire = Wire(peer, "events")
+    async with PeerConnection([], 1, lambda packet, now: None, Ticker(Stats()), channel=wire.ours) as ours:
+        try:
+            offer = in_order(await offer_of(peer), 2, 0, 1).replace("BUNDLE 0 1 2", "BUNDLE 2 0 1")
+            answer, _ = await ours.accept(re.sub(r"a=candidate:.*\r\n", "", offer))
+            for candidate in re.findall(r"^a=(candidate:.*)\r\n", offer.split("m=")[1], re.MULTILINE):
+                await ours.add_candidate(candidate, "2", 0)
+            (known,) = {transceiver.sender.transport.transport for transceiver in ours._pc.getTransceivers()}
+            assert known.getRemoteCandidates(), "those of the m-line that comes first"
+            answer = in_order(answer, 1, 2, 0).replace("BUNDLE 2 0 1", "BUNDLE 0 1 2")
+            await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+            await wire.until(lambda: wire.arrived)
+            (slot,) = ours.slots.values()
+            slot.send(Packet(1, 1, 960, 0, b"\x78"), 100.0)
+            assert (slot.packets, slot.dropped, len(ours._transports)) == (1, 0, 1)
+        finally:
+            await peer.close()
 
 
 async def test_what_waits_for_it_is_bounded() -> None:

@@ -327,15 +327,27 @@ def channel(mid: str) -> list[str]:
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_data_channel_is_taken_where_one_is_wanted(first: bool) -> None:
-    """Wherever it stands, on the voice's transport, in the order of the offer; a second one is rejected."""
+    """Wherever it stands, on the voice's transport, in its place in the offer; a second one is rejected."""
     sections = [channel("d"), audio("a", "sendrecv")] if first else [audio("a", "sendrecv"), channel("d")]
     admission = admit(offer(*sections, channel("e")), 1, with_channel=True)
     assert (admission.channel, admission.microphone) == ("d", "a")
     assert re.findall(r"^a=mid:(.)", admission.offer, re.MULTILINE) == (["d", "a"] if first else ["a", "d"])
-    assert f"a=group:BUNDLE {'d a' if first else 'a d'}\r\n" in admission.offer
+    assert (admission.carrier, "a=group:BUNDLE a d\r\n" in admission.offer) == ("a", True), "on the voice's transport"
+    assert (admission.first, len(admission.candidates)) == (("d", 0) if first else ("a", 1))
     assert [index for index, _ in admission.rejected] == [2]
     answer = complete(admission.offer, admission)
     assert answer.count("m=application 9 ") == 1 and answer.count("m=application 0 ") == 1
+
+
+@pytest.mark.parametrize(
+    ("group", "taken"), [("d", False), ("x d", False), ("v d", False), ("b d", False), ("a d", True), ("d b a", True)]
+)
+def test_a_data_channel_has_no_transport_of_its_own(group: str, taken: bool) -> None:
+    """Its sockets would be outside the ports that were chosen. It is bundled with the first voice, where all are."""
+    sections = [video("v"), audio("a", "sendonly"), audio("b"), channel("d")]
+    admission = admit(offer(*sections, bundle=group), 1, with_channel=True)
+    assert (admission.channel is not None) is taken
+    assert ("m=application 0 " in complete(answer_to(admission), admission)) is not taken
 
 
 def test_a_data_channel_is_rejected_where_none_is_wanted_or_it_stands_alone() -> None:
