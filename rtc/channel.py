@@ -34,7 +34,7 @@ class Channel:
         self._sent = asyncio.Event()
         self._strays = 0
         self.dropped = 0
-        """Messages that did not fit while it was not open."""
+        """Messages that did not fit while it was not open, or when it opened."""
 
     def adopt(self, raw: RTCDataChannel) -> bool:
         """The client has opened one; if it is not ours, it is closed. False: it has opened too many of those."""
@@ -48,7 +48,7 @@ class Channel:
         raw.on("close", self._sent.set)
         self._on_open()
         while self._pending:
-            self.send(self._pending.popleft())
+            self.dropped += not self.send(self._pending.popleft())
         return True
 
     def send(self, text: str) -> bool:

@@ -118,6 +118,15 @@ async def test_what_waits_for_it_is_bounded() -> None:
     await channel.flush(PATIENCE)
 
 
+async def test_what_is_too_much_for_a_channel_that_opens_is_counted() -> None:
+    """What arrives and what is counted is all that was said; the first words are among what arrives."""
+    async with wired() as (wire, _):
+        size = 2 * MAX_UNSENT // MAX_PENDING
+        assert all(wire.ours.send(f"{number:0{size}}") for number in range(MAX_PENDING))
+        await wire.until(lambda: wire.ours.dropped and len(wire.arrived) == 1 + MAX_PENDING - wire.ours.dropped)
+        assert wire.arrived == ["first", *(f"{number:0{size}}" for number in range(MAX_PENDING - wire.ours.dropped))]
+
+
 async def test_a_client_that_takes_nothing_is_known() -> None:
     """Its SCTP acknowledges nothing any more; what waits for it is bounded, and so is the wait for that to leave."""
     async with wired() as (wire, _):
