@@ -139,7 +139,7 @@ def packet(sequence: int) -> Packet:
 async def test_the_answer_agrees_to_what_was_offered(repair: bool | None) -> None:
     """For each m-line: NACK; the repair stream with its payload type, the codec it repairs, and its SSRC (RFC 5576)."""
     peer = peer_with(2, Idle())
-    async with PeerConnection([], 8, lambda packet: None, ticker.Ticker(Stats())) as ours:
+    async with PeerConnection([], 8, lambda packet, now: None, ticker.Ticker(Stats())) as ours:
         answer, _ = await ours.accept(wanting(repair)(await offer_of(peer)))
     await peer.close()
     sections = re.split(r"^(?=m=)", answer, flags=re.MULTILINE)[1:]
@@ -257,7 +257,7 @@ async def test_an_ssrc_is_used_once(monkeypatch: pytest.MonkeyPatch, theirs: boo
     offer = await offer_of(peer)
     assert f"a=ssrc:{taken} " in offer
     monkeypatch.setattr(rtcrtpsender, "random32", lambda: taken if theirs else taken ^ 1)
-    async with PeerConnection([], 8, lambda packet: None, ticker.Ticker(Stats())) as ours:
+    async with PeerConnection([], 8, lambda packet, now: None, ticker.Ticker(Stats())) as ours:
         answer, _ = await ours.accept(offer)
         drawn = [slot.ssrc for slot in ours.slots.values() if isinstance(slot, SlotSender)]
     await peer.close()

@@ -134,7 +134,7 @@ async def test_a_damaged_offer_is_answered_or_refused(seed: int) -> None:
             case _:
                 lines[place] = lines[place].replace(chance.choice("0123456789:/ ="), chance.choice("9-x\u00e9 "))
     channel = Channel("events", lambda: None, lambda data: None)
-    async with PeerConnection([], 4, lambda packet: None, Ticker(Stats()), channel=channel) as ours:
+    async with PeerConnection([], 4, lambda packet, now: None, Ticker(Stats()), channel=channel) as ours:
         try:
             answer, _ = await ours.accept("\r\n".join(lines) + "\r\n")
         except BadOffer:
