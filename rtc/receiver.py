@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from rtc import rtcp
+from rtc.allowance import Allowance
 from rtc.reception import Reception
 from rtc.retransmission import Requests, unwrap
 from rtc.rtp import OnPacket, parse
@@ -38,9 +39,9 @@ class Microphone:
         """-dBov of the last packet (RFC 6464), if the client says."""
         self.packets = 0
         """Of audio, received."""
-        self.malformed = self.strange = self.excessive = 0
-        """Packets dropped: not RTP; of a payload type that was not negotiated; more than MAX_RATE."""
-        self._paid_until = 0.0  # clock seconds up to which packets have used up what MAX_RATE allows
+        self.malformed = self.strange = 0
+        """Packets dropped: not RTP; of a payload type that was not negotiated."""
+        self._allowance = Allowance(MAX_RATE, MAX_BURST)  # a client must not multiply its packets by a room's listeners
 
     def ask_again(self, repair_type: int | None) -> None:
         """The client sends lost packets again when asked. `repair_type`: payload type of its retransmission stream
@@ -79,19 +80,19 @@ class Microphone:
         }
 
     @property
+    def excessive(self) -> int:
+        """Packets dropped: more than MAX_RATE."""
+        return self._allowance.excessive
+
+    @property
     def retransmissions(self) -> tuple[int, int]:
         """Packets asked for again, and those of them that came."""
         return (self._requests.asked, self._requests.filled) if self._requests else (0, 0)
 
     def received(self, data: bytes, now: float) -> None:
         """One RTP packet. `now`: its arrival, clock seconds."""
-        # The generic cell rate algorithm (ITU-T I.371): one client must not multiply its packets by the listeners of a
-        # room without measure.
-        paid_until = (self._paid_until if self._paid_until > now else now) + 1 / MAX_RATE
-        if paid_until > now + MAX_BURST / MAX_RATE:
-            self.excessive += 1
+        if not self._allowance.take(now):
             return
-        self._paid_until = paid_until
         try:
             payload_type, packet = parse(data, self._level_id)
         except ValueError:

@@ -8,7 +8,7 @@ from rtc.allowance import Allowance
 from rtc.fan_out import Cohort, Lane, Row
 from rtc.opus import CLOCK_RATE, FRAME
 from rtc.retransmission import HISTORY, History, wrap
-from rtc.rtp import Packet, extended_header, header, one_byte_extension
+from rtc.rtp import Packet, extended_header, header, one_byte_extension, signed
 
 REPORT_WHILE = 10.0
 """Seconds after its last packet for which a stream still has sender reports."""
@@ -101,6 +101,8 @@ class SlotSender:
             self._anchor(packet.timestamp, now)
         if self._new_source:
             self._new_source = False
+            if self._sent_at and signed(packet.timestamp + self._timestamp_offset - self._timestamp, 32) <= 0:
+                self._anchor(packet.timestamp, now)  # what was promised began later in the source: time goes on instead
             self._oldest = (self._sequence + 1) & 0xFFFF
             self._sequence_offset = self._oldest - packet.sequence
             marker = 1  # RFC 3551 §4.1: first packet of a talkspurt
@@ -114,8 +116,8 @@ class SlotSender:
         timestamp = (packet.timestamp + self._timestamp_offset) & 0xFFFFFFFF
         if (sequence - self._sequence) & 0xFFFF < 0x8000:  # a late one must not set us back: numbers are used once
             self._sequence, self._timestamp, self._sent_at = sequence, timestamp, now
-        payload = packet.payload
-        if self._announce:
+        payload, announced = packet.payload, self._announce > 0
+        if announced:
             self._announce -= 1
             head = extended_header(
                 marker, self._payload_type, sequence, timestamp, self.ssrc, extension=self._mid_extension
@@ -127,7 +129,9 @@ class SlotSender:
             return
         self._packets += 1
         self._octets += len(payload)
-        if self._history is not None:
+        if (
+            self._history is not None and not announced
+        ):  # it would be sent again with another header, by the same number
             self._history.keep(Packet(self.ssrc, sequence, timestamp, marker, payload))
 
     def join(self, cohort: Cohort) -> bool:
@@ -196,9 +200,8 @@ class SlotSender:
         cohort, offset = self._cohort, self._sequence_offset
         shared = [] if cohort is None else cohort.recent(cohort.sent - self._entered)
         kept = {(packet.sequence + offset) & 0xFFFF: packet for packet in shared}
-        for sequence in list(dict.fromkeys(sequences))[
-            -HISTORY:
-        ]:  # a NACK may name one a thousand times; the newest last
+        wanted = list(dict.fromkeys(sequences))  # a NACK may name one a thousand times; the newest last
+        for sequence in wanted[-HISTORY:]:
             packet = self._ours(kept[sequence]) if sequence in kept else self._history.find(sequence)
             if packet is None or not self._resends.take(now):
                 continue

@@ -178,7 +178,7 @@ class Transport:
         def check_incoming(message: Any, address: tuple[str, int], protocol: Any) -> None:
             try:
                 check(message, address, protocol)
-            except (KeyError, AssertionError):  # without a PRIORITY; from where a candidate of RTCP was said to be
+            except KeyError:  # without a PRIORITY (RFC 8445 §7.1.1)
                 self.refused += 1
 
         connection.data_received, connection.check_incoming = data_received, check_incoming

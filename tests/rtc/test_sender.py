@@ -147,6 +147,16 @@ def test_a_promise_does_not_outlive_its_source(wire: Wire) -> None:
     assert signed(wire.sent[1].timestamp - wire.sent[0].timestamp, 32) == 2 * CLOCK_RATE
 
 
+def test_a_promise_for_later_does_not_set_time_back(wire: Wire) -> None:
+    """A voice comes into the slot in the midst of what it says, and a phrase that waits is promised before its next
+    packet: the packet comes after what was sent last, not three seconds before."""
+    wire.say(1, now=100.0)
+    wire.slot.switch()
+    wire.slot.rtp_time(5150 * FRAME, 100.02)
+    wire.say(5000, 5001, now=100.04)
+    assert [signed(packet.timestamp - wire.sent[0].timestamp, 32) for packet in wire.sent[1:]] == [2 * FRAME, 3 * FRAME]
+
+
 def test_what_could_not_be_sent_is_counted_and_its_number_is_gone(wire: Wire) -> None:
     """It looks like any other loss."""
     wire.say(1)
@@ -175,6 +185,18 @@ def test_a_new_ssrc_says_which_m_line_it_is(wire: Wire) -> None:
     assert [packet.payload for packet in new] == [b"%d" % n for n in range(2, ANNOUNCED + 4)]
     assert signed(new[0].sequence_number - old.sequence_number, 16) == 1
     assert wire.slot.packets == len(new), "a sender report counts what its SSRC sent"
+
+
+def test_what_is_sent_again_is_what_was_sent(wire: Wire) -> None:
+    """By one number and SSRC goes one datagram: another under the same nonce would break SRTP (RFC 7714 §8.1). So those
+    that name their m-line are not sent again."""
+    wire.slot.name_by(MID_ID)
+    wire.slot.resend_on_request(None)
+    wire.slot.change_ssrc(OTHER)
+    wire.say(*range(1, ANNOUNCED + 3), now=100.0)
+    sent = list(wire.datagrams)
+    wire.slot.resend(tuple(packet.sequence_number for packet in wire.sent), 100.0)
+    assert wire.datagrams[len(sent) :] == sent[ANNOUNCED:]
 
 
 def test_without_the_extension_the_new_ssrc_has_to_speak_for_itself(wire: Wire) -> None:
