@@ -15,13 +15,13 @@ class TokenBucket:
         self._tokens = burst
         self._at = now
 
-    def take(self, now: float) -> bool:
-        """One more, if there is room for it."""
+    def take(self, now: float, cost: float = 1.0) -> bool:
+        """One more, or one that costs as much as several, if there is room for it."""
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
-        if self._tokens < 1:
+        if self._tokens < cost:
             return False
-        self._tokens -= 1
+        self._tokens -= cost
         return True
 
 

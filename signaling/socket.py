@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 BURST_SECONDS = 5
 """A client may send its rate times this at once: trickled candidates come in a heap."""
 
+LONG = 16 * 1024
+"""Characters for which a message counts as one more: it takes as long to read, and can be compressed to nothing."""
+
 MAX_ERRORS = 50
 """Messages that make no sense, on one WebSocket, before it is closed."""
 
@@ -141,12 +144,13 @@ class Connection(ABC, Generic[S]):
     def _read(self, raw: WSMessage) -> ClientMessage:
         """Raises ProtocolError; Fatal when the client will not learn."""
         now = asyncio.get_running_loop().time()
-        if not self._messages.take(now):
+        length = len(raw.data) if raw.type is WSMsgType.TEXT else 0
+        if not self._messages.take(now, 1 + length / LONG):
             raise Fatal("rate_limited", "Too many messages.", retry_after=BURST_SECONDS)
         try:
             if raw.type is not WSMsgType.TEXT:
                 raise ProtocolError("bad_message", "Messages are text: JSON objects.")
-            if len(raw.data) > self._house.settings.max_message:
+            if length > self._house.settings.max_message:
                 raise ProtocolError(
                     "too_large", f"A message has at most {self._house.settings.max_message} characters."
                 )

@@ -1,5 +1,6 @@
 """What strangers send: a clear error to them, nothing to the others, nothing left behind."""
 
+import contextlib
 import json
 from collections.abc import AsyncIterator
 
@@ -248,6 +249,16 @@ class TestLimits:
         answers = [await server.get("/v1/rooms", "POST") for _ in range(62)]
         refused = [answer for answer in answers if answer.status == 429]
         assert refused and int(refused[0].headers["Retry-After"]) >= 1
+
+
+async def test_a_long_message_counts_as_several(stranger: Client) -> None:
+    """Ten of half a million characters are not the 150 messages that may come at once, but cost us as much to read."""
+    with contextlib.suppress(ConnectionError):
+        for _ in range(40):
+            await stranger.ws.send_str(json.dumps({"type": "chat.send", "text": "x" * 500_000}))
+    await stranger.closed()
+    codes = [error["code"] for error in stranger.of("error")]
+    assert codes[0] == "too_large" and codes[-1] == "rate_limited" and len(codes) < 40
 
 
 async def test_a_client_that_makes_no_sense_fifty_times_is_let_go(stranger: Client) -> None:

@@ -12,6 +12,15 @@ def test_a_burst_passes_and_then_the_rate_holds() -> None:
     assert not bucket.take(0.7)
 
 
+def test_what_costs_more_leaves_less_for_others() -> None:
+    """Three at the price of one each, or one at the price of three; what cannot be paid costs nothing."""
+    bucket = TokenBucket(rate=2, burst=3, now=0.0)
+    assert not bucket.take(0.0, cost=3.5)
+    assert bucket.take(0.0, cost=2.5)
+    assert not bucket.take(0.0)
+    assert bucket.take(0.5)
+
+
 def test_a_long_pause_does_not_save_up_more_than_a_burst() -> None:
     """After an hour it is three again."""
     bucket = TokenBucket(rate=2, burst=3, now=0.0)

@@ -91,6 +91,25 @@ def test_mistakes_have_a_code_and_a_sentence(fields: dict[str, Any], code: str) 
     assert error.value.code == code and str(error.value).endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"type": "ping", "t": "x" * 300}, "too_large"),
+        ({"type": "ping", "t": 1, "more": "x" * 300}, "too_large"),
+        ({"type": "chat.send", "text": "\x07" * 80}, "bad_message"),
+        ({"type": "chat.send", "text": "\x07" * 81}, "too_large"),
+        ({"type": "session.update", "name": "\x07" * 256}, "bad_message"),
+        ({"type": "session.update", "name": "\x07" * 257}, "too_large"),
+        ({"type": "\x07" * 40 + "x"}, "unknown_type"),
+    ],
+)
+def test_what_is_far_too_long_is_not_looked_at(fields: dict[str, Any], code: str) -> None:
+    """Nor sent back: four times what is allowed is cleaned of control characters, what is longer costs nothing."""
+    with pytest.raises(ProtocolError) as error:
+        parse(**fields)
+    assert error.value.code == code and "x" not in str(error.value)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
