@@ -24,6 +24,7 @@ from signaling.parlour import Parlour
 from signaling.participant import Participant, announce, public
 from signaling.placement import NoRecords, Records, RoomCard
 from signaling.protocol import Join, ProtocolError
+from signaling.session import unknown_session
 from signaling.session_token import BadToken, SessionToken
 from signaling.settings import Settings
 from signaling.states import state_message, tell_progress
@@ -184,10 +185,7 @@ class House:
 
         Raises ProtocolError, and leaves nothing behind then.
         """
-        if self.draining:
-            if isinstance(self._records, NoRecords):
-                raise ProtocolError("draining", "The server is about to stop. Try again in a minute.", retry_after=60)
-            raise ProtocolError("room_moving", "The room is on its way to another process.", retry_after=MOVING)
+        self._check_open(room)
         full = len(room) >= room.capacity
         if full or self.participants + self._entering.total() >= self.settings.max_participants:
             where = f"All {room.capacity} places in this room are taken." if full else "The house is full."
@@ -212,12 +210,15 @@ class House:
         self._entering[room.id] += 1
         try:
             answer = await participant.connect(message.sdp)
-            if participant.session_id in self._sessions:  # they came twice, and the other was faster
+            try:
+                self._check_open(room)  # still
+                if participant.session_id in self._sessions:  # they came twice, and the other was faster
+                    raise _moved()
+                room.join(participant)
+            except (ProtocolError, RoomFull):
                 await participant.hang_up()
-                raise _moved()
-            room.join(participant)
+                raise
         except RoomFull as full_now:
-            await participant.hang_up()
             raise ProtocolError("room_full", str(full_now), retry_after=15) from None
         finally:
             self._entering -= Counter([room.id])
@@ -238,6 +239,15 @@ class House:
         self.write_down(room)
         self._tasks.create_task(self._live(participant))
         return participant
+
+    def _check_open(self, room: Room) -> None:
+        """Raises ProtocolError if nobody can come in any more, or nobody else could find them there."""
+        if self.draining or self._close.is_set():
+            if isinstance(self._records, NoRecords):
+                raise ProtocolError("draining", "The server is about to stop. Try again in a minute.", retry_after=60)
+            raise ProtocolError("room_moving", "The room is on its way to another process.", retry_after=MOVING)
+        if self.lobby.find(room.id, _now()) is not room:
+            raise ProtocolError("room_not_found", "The room has closed. Open a new one.")
 
     def invite(self, room: Room) -> None:
         """Bring the voice that one can talk with into the room. Harmless if it is there. Raises ProtocolError."""
@@ -279,13 +289,13 @@ class House:
         try:
             token = SessionToken.read(message.resume or "", self._secret, time.time())
         except BadToken:
-            raise _unknown() from None
+            raise unknown_session() from None
         if token.room != room.id:
-            raise _unknown()
+            raise unknown_session()
         participant = self._sessions.get(token.session)
         if participant is None or participant.over:
             if token.generation >= room.generation:
-                raise _unknown()
+                raise unknown_session()
             if message.sdp is None or not message.name:
                 raise _moved()
             return await self.join(room, message, token)
@@ -326,10 +336,6 @@ class House:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _unknown() -> ProtocolError:
-    return ProtocolError("unknown_session", "That session is over. Join again.")
 
 
 def _moved() -> ProtocolError:

@@ -11,7 +11,7 @@ from rtc.ticker import Ticker
 from signaling.conversation import Talker
 from signaling.line import Line, LineFull, Ticket
 from signaling.protocol import ProtocolError, TalkJoin, error_message
-from signaling.session import Connector
+from signaling.session import Connector, unknown_session
 from signaling.settings import Settings
 from signaling.states import state_message, tell_progress
 
@@ -190,7 +190,7 @@ class Parlour:
         """Give somebody their session back. Raises ProtocolError."""
         talker = self._sessions.get(message.resume or "")
         if talker is None or talker.over:
-            raise ProtocolError("unknown_session", "That session is over. Join again.")
+            raise unknown_session()
         answer = None if message.sdp is None else await talker.connect(message.sdp)
         self._stats.sessions["resumed"] += 1
         talker.outbox.resume(message.last_seq, talker.joined(answer))

@@ -12,7 +12,7 @@ from signaling.socket import Connection
 class RoomConnection(Connection[Participant]):
     """Serves somebody in `room`."""
 
-    final = ("room_full", "draining", "room_moving")
+    final = ("room_full", "room_not_found", "draining", "room_moving")
 
     def __init__(self, ws: web.WebSocketResponse, room: Room, house: House) -> None:
         super().__init__(ws, house, Parser(self._knows, house.settings.max_sdp, house.settings.max_chat))

@@ -33,6 +33,11 @@ class Left(Exception):
     """Ends a session's tasks; the message is the reason."""
 
 
+def unknown_session() -> ProtocolError:
+    """For who wants to resume what is over, or never was."""
+    return ProtocolError("unknown_session", "That session is over. Join again.")
+
+
 class Session(ABC):
     """What everybody has who is here by a WebSocket and a media connection, in a room or in a conversation."""
 
@@ -204,6 +209,8 @@ class Session(ABC):
             pc = self._connector(self._max_slots, self._packet, self._ticker)
             try:
                 answer, admission = await pc.accept(offer)
+                if self.over:  # meanwhile: nobody would close it
+                    raise unknown_session()
             except BadOffer as error:
                 await pc.close()
                 raise ProtocolError(error.code, str(error)) from error

@@ -6,6 +6,7 @@ import aiohttp
 import numpy as np
 import pytest
 
+from signaling.protocol import Join, ProtocolError
 from signaling.settings import Settings
 from tests.client import RATE, Client, joined
 from tests.conftest import PATIENCE, Server
@@ -85,6 +86,55 @@ async def test_a_resumed_socket_takes_over_from_the_old_one(server: Server) -> N
         assert old.close_code == 4001
         await ana.send("ping", t=7)
         assert (await ana.expect("pong"))["t"] == 7
+
+
+async def test_a_session_that_ends_while_it_is_resumed_stays_ended(server: Server) -> None:
+    """The new offer is still being answered when the grace period is over: no way back, and nothing left of it."""
+    room_id = await server.room()
+    room = server.house.lobby.find(room_id, 0.0)
+    assert room is not None
+    async with joined(server.http, server.base, room_id, "Ana", "es") as ana:
+        participant = server.house._sessions[ana.joined["session_id"]]
+        other = Client(server.http, server.base, room_id)
+        offer = await other.offer()
+        message = Join("", "", "", offer, "both", ana.joined["resume"], None)
+        resuming = asyncio.ensure_future(server.house.resume(room, message))
+        await asyncio.sleep(0)
+        participant.end("lost")
+        with pytest.raises(ProtocolError) as error:
+            await resuming
+        assert error.value.code == "unknown_session"
+        await ana.closed()
+        await other.close()
+
+
+async def test_who_joins_while_the_server_closes_is_sent_away(server: Server) -> None:
+    """Their offer is still being answered: nobody comes in whom nobody would send out again."""
+    room_id = await server.room()
+    room = server.house.lobby.find(room_id, 0.0)
+    assert room is not None
+    client = Client(server.http, server.base, room_id)
+    message = Join("Ana", "es", "auto", await client.offer(), "both", None, None)
+    joining = asyncio.ensure_future(server.house.join(room, message))
+    await asyncio.sleep(0)
+    server.house.drain()
+    server.house.close()
+    with pytest.raises(ProtocolError) as error:
+        await joining
+    assert error.value.code == "draining" and server.house.participants == 0
+    await client.close()
+
+
+async def test_a_room_that_made_way_takes_nobody_in(server: Server) -> None:
+    """The socket was opened while the room was there: its owner would wait in it for people who cannot find it."""
+    room = await server.room()
+    client = await Client(server.http, server.base, room).open()
+    server.house.lobby.drop(room)
+    await client.send("session.join", name="Ana", language="es", sdp=await client.offer())
+    error = await client.expect("error")
+    assert (error["code"], error["fatal"]) == ("room_not_found", True)
+    await client.closed()
+    await client.close()
 
 
 class TestShortGrace:
@@ -168,8 +218,6 @@ async def test_shutdown_tells_everybody(server: Server) -> None:
 
 async def test_cancelled_anywhere_a_join_leaves_nothing(server: Server) -> None:
     """The join is cancelled at each of its awaits in turn: no participant, no connection, no task stays."""
-    from signaling.protocol import Join
-
     room_id = await server.room()
     room = server.house.lobby.find(room_id, 0.0)
     assert room is not None
