@@ -246,12 +246,11 @@ class Session(ABC):
                     self._media_there.set()
                 await pc.run(self._settings.connect_timeout)
             except MediaFailed as failure:
-                if pc is not self._pc:
-                    await self._close_replaced()
-                    continue
-                self.send(error_message("media_failed", str(failure), retry_after=0))
-                try:
-                    async with asyncio.timeout(self._settings.grace):
-                        await self._reconnected.wait()
-                except TimeoutError:
-                    raise Left("media lost") from None
+                if pc is self._pc:
+                    self.send(error_message("media_failed", str(failure), retry_after=0))
+                    try:
+                        async with asyncio.timeout(self._settings.grace):
+                            await self._reconnected.wait()
+                    except TimeoutError:
+                        raise Left("media lost") from None
+                await self._close_replaced()

@@ -9,7 +9,7 @@ import pytest
 from signaling.protocol import Join, ProtocolError
 from signaling.settings import Settings
 from tests.client import RATE, Client, joined
-from tests.conftest import PATIENCE, Server
+from tests.conftest import PATIENCE, Server, until
 from tests.speech import flite
 
 
@@ -135,6 +135,22 @@ async def test_a_room_that_made_way_takes_nobody_in(server: Server) -> None:
     assert (error["code"], error["fatal"]) == ("room_not_found", True)
     await client.closed()
     await client.close()
+
+
+async def test_connections_that_broke_are_closed_when_there_is_another(server: Server) -> None:
+    """However often somebody's network fails in a long call, they have one media connection."""
+    room = await server.room()
+    async with joined(server.http, server.base, room, "Ana", "es") as ana:
+        participant = server.house._sessions[ana.joined["session_id"]]
+        for _ in range(2):
+            start = len(ana.messages)
+            await ana.pc.close()
+            await ana.expect("error", lambda m: m["code"] == "media_failed", start=start)
+            ana.microphone = type(ana.microphone)()
+            again = await resume(ana, sdp=await ana.offer())
+            await ana.accept(again["sdp"])
+            await ana.connected()
+            await until(lambda: not participant._replaced)
 
 
 class TestShortGrace:
