@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 MAX_LINE = 64 * 2**20
-"""Bytes: a room with a full transcript has about 5 MB."""
+"""Bytes: a room with a full transcript has about 5 MB. A longer line would end who reads it, and is not sent."""
 MAX_BEHIND = 2 * MAX_LINE
 """Bytes the other side has not read yet; then what is sent is lost, and counted."""
 
@@ -31,8 +31,12 @@ class Control:
         transport = self._writer.transport
         if transport.is_closing() or transport.get_write_buffer_size() > MAX_BEHIND:
             self.dropped += 1
+            return
+        line = json.dumps({"type": type, **fields}).encode() + b"\n"
+        if len(line) > MAX_LINE:
+            self.dropped += 1
         else:
-            self._writer.write(json.dumps({"type": type, **fields}).encode() + b"\n")
+            self._writer.write(line)
 
     async def receive(self) -> dict[str, Any] | None:
         """The next message; None when the other side is gone."""
