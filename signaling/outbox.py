@@ -5,6 +5,9 @@ from typing import Any
 
 Message = dict[str, Any]
 
+STATES = ("participant.updated", "room.updated", "slots.updated")
+"""Each says all there is to say about somebody, or something: an earlier one that has not left yet need not."""
+
 
 class OutboxFull(Exception):
     """The client does not read; what it must know no longer fits."""
@@ -25,7 +28,12 @@ class Outbox:
         return len(self._pending)
 
     def put(self, message: Message, droppable: bool = False) -> None:
-        """Queue a message; a droppable one (an interim) is the first to go when there is no room. Raises OutboxFull."""
+        """Queue a message; a droppable one (an interim) is the first to go when there is no room. Raises OutboxFull.
+
+        Nobody can fill it by being another, muted or in another language, again and again.
+        """
+        if self._pending and (subject := _subject(message)) is not None:
+            self._pending = deque(item for item in self._pending if _subject(item[0]) != subject)
         if len(self._pending) >= self._limit:
             stale = next((item for item in self._pending if item[1]), None)
             if stale is not None:
@@ -66,3 +74,8 @@ class Outbox:
             self._seq = last_seq
         self._pending = deque(item for item in self._pending if item[0]["type"] != first["type"])
         self._pending.appendleft((first, False))
+
+
+def _subject(message: Message) -> tuple[str, str | None] | None:
+    """What a message tells the state of, if it does: its type, and whose."""
+    return (message["type"], message.get("participant", {}).get("id")) if message["type"] in STATES else None

@@ -20,6 +20,7 @@ from signaling.protocol import (
     Parser,
     Ping,
     ProtocolError,
+    RoomUpdate,
     State,
     error_message,
     next_state,
@@ -157,7 +158,7 @@ class Connection(ABC, Generic[S]):
             message = self._parser.parse(raw.data)
             if self._state is State.NEW:
                 next_state(self._state, message)
-            if isinstance(message, Chat) and not self._chats.take(now):
+            if isinstance(message, Chat | RoomUpdate) and not self._chats.take(now):  # everybody is told
                 raise ProtocolError("rate_limited", "That is a lot of messages. Wait a moment.", retry_after=1)
             return message
         except ProtocolError:

@@ -234,6 +234,16 @@ class TestLimits:
             assert (error["code"], error["fatal"]) == ("rate_limited", False)
             assert [m["text"] for m in ana.of("chat.message")] == ["one", "two"]
 
+    async def test_whoever_changes_the_room_does_so_no_more_often_than_they_write(self, server: Server) -> None:
+        """Everybody is told each time."""
+        room = await server.room()
+        async with joined(server.http, server.base, room, "Ana", "es") as ana:
+            for mode in ("consecutive", "simultaneous", "consecutive"):
+                await ana.send("room.update", mode=mode)
+            error = await ana.expect("error")
+            assert (error["code"], error["fatal"]) == ("rate_limited", False)
+            assert (await server.get(f"/v1/rooms/{room}")).json()["mode"] == "simultaneous"
+
     async def test_rooms_are_limited_and_unused_ones_make_way(self, server: Server) -> None:
         """A full house answers 503 with Retry-After; an empty room nobody ever spoke in is replaced."""
         first = await server.room()

@@ -64,6 +64,19 @@ def test_a_client_that_says_nonsense_about_what_it_saw(last_seq: int | None) -> 
     assert [(taken["seq"], taken["type"]) for taken in drain(outbox)] == [(3, "welcome"), (4, "test")]
 
 
+def test_of_what_changes_again_and_again_the_last_state_is_told() -> None:
+    """Somebody who mutes and unmutes without end throws nobody out whose socket is away, and all other words come."""
+    outbox = Outbox(limit=4)
+    outbox.put(message(0))
+    for turn in range(50):
+        for who in ("p_1", "p_2"):
+            outbox.put({"type": "participant.updated", "participant": {"id": who}, "turn": turn})
+        outbox.put({"type": "slots.updated", "slots": [], "turn": turn})
+    told = [(taken["type"], taken.get("participant", {}).get("id"), taken.get("turn")) for taken in drain(outbox)]
+    updated = [("participant.updated", "p_1", 49), ("participant.updated", "p_2", 49)]
+    assert told == [("test", None, None), *updated, ("slots.updated", None, 49)]
+
+
 def test_interims_make_way_for_what_must_be_known() -> None:
     """Full: the oldest droppable goes first, a new droppable is not taken, and only then it is an error."""
     outbox = Outbox(limit=2)
