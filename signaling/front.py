@@ -89,7 +89,9 @@ class Front:
                 raise Problem(503, "no_worker", str(nowhere), nowhere.retry_after) from None
             except TimeoutError:
                 raise Problem(504, "no_answer", "That takes too long.", retry_after=5) from None
-            except aiohttp.ClientConnectionError:
+            except aiohttp.ClientConnectionError as error:
+                if request.method == "POST" and not isinstance(error, aiohttp.ClientConnectorError):
+                    break  # RFC 9110 section 9.2.2: it may have been done; and its body has been read
                 with contextlib.suppress(TimeoutError):  # it dies: that is known in a moment
                     async with asyncio.timeout(1):
                         await worker.empty.wait()

@@ -37,13 +37,13 @@ async def forward(request: web.Request, http: aiohttp.ClientSession) -> web.Stre
     ) as answer:
         kept = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
         response = web.StreamResponse(status=answer.status, headers=kept)
-        await response.prepare(request)
         try:
+            await response.prepare(request)
             async for piece in answer.content.iter_any():
                 await response.write(piece)
-        except aiohttp.ClientError as error:  # too late for another answer: the client sees a connection that broke
+            await response.write_eof()
+        except (aiohttp.ClientError, TimeoutError) as error:  # one of both is gone, too late for another answer
             raise ConnectionResetError from error
-        await response.write_eof()
         return response
 
 
