@@ -34,7 +34,8 @@ class ClientSecrets:
 
     def is_key(self, token: str | None) -> bool:
         """It is the server's own key; every token is, and none, where there is no key."""
-        return not self._api_key or hmac.compare_digest((token or "").encode(), self._api_key)
+        shown = (token or "").encode(errors="surrogateescape")  # as aiohttp decodes what is no UTF-8 in a header
+        return not self._api_key or hmac.compare_digest(shown, self._api_key)
 
     def allowed(self, token: str | None, now: float) -> bool:
         """Whether who shows this may make a call. A secret that is shown must be good, even where none is needed."""

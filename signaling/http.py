@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
 from signaling.limits import Limiter
@@ -135,6 +136,8 @@ def middleware(allow_origins: tuple[str, ...], elsewhere: str = "") -> Middlewar
             response = respond(_of_aiohttp(error))
             if isinstance(error, web.HTTPMethodNotAllowed):
                 response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+        except (HttpProcessingError, web.RequestPayloadError):
+            response = respond(Problem(400, "bad_message", "The body is not what its headers say."))
         except ConnectionError:
             raise
         except Exception:  # a bug: the client gets a problem too, and the log the trace

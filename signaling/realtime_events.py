@@ -371,7 +371,9 @@ def _short(text: str) -> str:
 
 def _error(type: str, code: str, message: str, param: str | None = None, event_id: Any = None) -> Event:
     """`event_id`: the client's, if it gave one that can be given back."""
-    offending = event_id if isinstance(event_id, str) and len(event_id) <= MAX_ECHO else None
+    # what can be printed has no lone surrogates, which cannot be sent
+    sane = isinstance(event_id, str) and len(event_id) <= MAX_ECHO and event_id.isprintable()
+    offending = event_id if sane else None
     error = {"type": type, "code": code, "message": message[:MAX_WORDS], "param": param, "event_id": offending}
     return {"type": "error", "error": error}
 

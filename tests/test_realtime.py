@@ -207,6 +207,9 @@ async def test_other_bad_calls_cost_no_seat(server: Server) -> None:
     assert error_of(await server.get(CALLS, "POST", json={})) == (415, "unsupported_content_type")
     broken = {"Content-Type": "multipart/form-data"}
     assert error_of(await server.get(CALLS, "POST", data=b"x", headers=broken)) == (400, "invalid_body")
+    broken = {"Content-Type": "multipart/form-data; boundary=x"}
+    for part in (b"--x\r\nno header\r\n\r\nv=0\r\n--x--", b"--x\r\nA: " + b"a" * 9000 + b"\r\n\r\nv=0\r\n--x--"):
+        assert error_of(await server.get(CALLS, "POST", data=part, headers=broken)) == (400, "bad_message")
     assert error_of(await server.get(CALLS)) == (405, "method_not_allowed")
     assert error_of(await server.get("/v1/realtime/nothing")) == (404, "not_found")
     assert (await state(server))["seats_taken"] == 0

@@ -36,7 +36,7 @@ def test_no_bit_of_it_can_be_changed() -> None:
 def test_who_has_the_key_needs_no_secret_and_without_a_key_everybody_may() -> None:
     """Only the key gives secrets, where there is one."""
     guarded, open_to_all = ClientSecrets(KEY), ClientSecrets("")
-    for token, may in ((KEY, True), ("sk-other", False), (None, False), ("", False)):
+    for token, may in ((KEY, True), ("sk-other", False), ("sk-\udcff", False), (None, False), ("", False)):
         assert guarded.allowed(token, NOW) == guarded.is_key(token) == may
         assert open_to_all.allowed(token, NOW) and open_to_all.is_key(token)
     assert not guarded.is_key(guarded.issue(60, NOW)[0])

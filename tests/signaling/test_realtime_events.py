@@ -219,7 +219,7 @@ def test_a_session_that_is_none_changes_nothing(session: Any) -> None:
     assert types(events) == ["error"]
 
 
-@pytest.mark.parametrize("event_id", [5, {}, "x" * 100, None])
+@pytest.mark.parametrize("event_id", [5, {}, "x" * 100, "\ud800", None])
 def test_only_a_sane_event_id_comes_back(event_id: Any) -> None:
     (error,), _ = Talk().hear("nope" * 100, event_id=event_id)
     assert error["error"]["event_id"] is None and len(json.dumps(error)) < 500
