@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
-from signaling.limits import Limiter
+from signaling.limits import Limiter, household
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -168,7 +168,7 @@ def _of_aiohttp(error: web.HTTPException) -> Problem:
 
 def limit(limiter: Limiter, request: web.Request) -> None:
     """One more costly request of that address. Raises Problem."""
-    if not limiter.take(request.remote or "", asyncio.get_running_loop().time()):
+    if not limiter.take(household(request.remote or ""), asyncio.get_running_loop().time()):
         raise Problem(429, "rate_limited", "That is a lot of requests. Wait a moment.", retry_after=2)
 
 

@@ -1,9 +1,21 @@
 """Token buckets: how often somebody may do something. Pure; time is an argument."""
 
+import ipaddress
 from collections import OrderedDict
 
 HTTP_BURST = 60
 """Requests of one address that may come at once."""
+
+
+def household(address: str) -> str:
+    """Whose address it is: of IPv6 the network of 64 bits, of which whoever has one address has them all (RFC 6177)."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:  # a Unix socket has none
+        return address
+    if isinstance(ip, ipaddress.IPv4Address) or ip.ipv4_mapped is not None:
+        return address
+    return str(ipaddress.ip_network((ip, 64), strict=False))
 
 
 class TokenBucket:

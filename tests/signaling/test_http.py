@@ -3,7 +3,10 @@
 import re
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
+from signaling.http import Problem, limit
+from signaling.limits import Limiter
 from signaling.settings import Settings
 from tests.conftest import Server
 
@@ -67,6 +70,19 @@ async def test_a_wrong_method_names_the_right_ones(server: Server) -> None:
 async def test_a_plain_get_of_a_socket_is_told_so(server: Server) -> None:
     """426, not a traceback."""
     assert (await server.get(f"/v1/rooms/{await server.room()}/signal")).status == 426
+
+
+async def test_another_address_of_the_same_network_is_no_other_person() -> None:
+    """With IPv6 everybody has 2^64 of them."""
+    limiter = Limiter(rate=0.001, burst=1)
+    first, second, stranger = (
+        make_mocked_request("GET", "/").clone(remote=f"2001:db8:0:{address}") for address in ("1::1", "1::2", "2::1")
+    )
+    limit(limiter, first)
+    limit(limiter, stranger)
+    with pytest.raises(Problem) as refusal:
+        limit(limiter, second)
+    assert refusal.value.status == 429
 
 
 async def test_prometheus_can_read_the_metrics(server: Server) -> None:
