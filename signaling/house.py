@@ -242,12 +242,14 @@ class House:
 
     def _check_open(self, room: Room) -> None:
         """Raises ProtocolError if nobody can come in any more, or nobody else could find them there."""
-        if self.draining or self._close.is_set():
-            if isinstance(self._records, NoRecords):
-                raise ProtocolError("draining", "The server is about to stop. Try again in a minute.", retry_after=60)
+        closing = self.draining or self._close.is_set()
+        if not closing and self.lobby.find(room.id, _now()) is room:
+            return
+        if not isinstance(self._records, NoRecords):  # who placed the room here knows where it is now, if anywhere
             raise ProtocolError("room_moving", "The room is on its way to another process.", retry_after=MOVING)
-        if self.lobby.find(room.id, _now()) is not room:
-            raise ProtocolError("room_not_found", "The room has closed. Open a new one.")
+        if closing:
+            raise ProtocolError("draining", "The server is about to stop. Try again in a minute.", retry_after=60)
+        raise ProtocolError("room_not_found", "The room has closed. Open a new one.")
 
     def invite(self, room: Room) -> None:
         """Bring the voice that one can talk with into the room. Harmless if it is there. Raises ProtocolError."""

@@ -104,6 +104,18 @@ async def test_who_comes_without_one_is_asked_for_it(move: Move) -> None:
         assert (await ana.expect("session.joined"))["participant"]["id"] == ana.id
 
 
+async def test_who_joins_a_room_that_has_just_left_is_sent_after_it(move: Move) -> None:
+    """Their socket was opened in time. That the room is no more is for those to say who know where rooms are."""
+    first = await move.open(1)
+    client = await Client(first.http, first.base, "blue").open()
+    first.house.lobby.drop("blue")
+    await client.send("session.join", name="Ana", language="es", sdp=await client.offer())
+    error = await client.expect("error")
+    assert error["code"] == "room_moving" and error["retry_after_s"] > 0
+    await client.closed()
+    await client.close()
+
+
 @pytest.mark.parametrize("kind", ["speech", "chat"])
 async def test_what_was_not_translated_in_time_is_translated_where_the_room_is_then(
     move: Move, kind: Literal["speech", "chat"]
