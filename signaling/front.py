@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from signaling.http import MAX_BODY, Problem, middleware, room_not_found
+from signaling.http import MAX_BODY, Problem, limit, middleware, room_not_found
 from signaling.limits import HTTP_BURST, Limiter
 from signaling.lobby_api import LobbyApi
 from signaling.placement import NoPlace
@@ -38,8 +38,9 @@ Find = Callable[[], Awaitable[WorkerProcess]]
 class Front:
     """Handlers; `routes` is the table."""
 
-    def __init__(self, placer: ProcessPlacer, settings: Settings) -> None:
+    def __init__(self, placer: ProcessPlacer, settings: Settings, limiter: Limiter) -> None:
         self._placer = placer
+        self._limiter = limiter
         self._max_message = 4 * settings.max_message
 
     def routes(self) -> list[web.AbstractRouteDef]:
@@ -63,6 +64,7 @@ class Front:
         return await self._forward(request, lambda: self._placer.worker_of(room_id))
 
     async def utterance(self, request: web.Request) -> web.StreamResponse:
+        limit(self._limiter, request)  # here too: all transcripts are looked through
         room_id = self._placer.room_of(request.match_info["id"])
         if room_id is None:
             raise Problem(404, "utterance_not_found", "That was never said, or it is forgotten.")
@@ -146,7 +148,7 @@ def create_front(settings: Settings) -> web.Application:
     placer = app[PLACER] = ProcessPlacer(settings)
     limiter = Limiter(settings.http_rate, HTTP_BURST)
     app.add_routes(LobbyApi(placer, limiter, lambda: placer.stopping).routes())
-    app.add_routes(Front(placer, settings).routes())
+    app.add_routes(Front(placer, settings, limiter).routes())
     app.cleanup_ctx.append(_keep_workers)
     app.on_shutdown.append(_stop_workers)
     return app

@@ -12,6 +12,7 @@ from aiohttp import web
 from signaling import proxy
 from signaling.front import Front
 from signaling.http import Handler, middleware
+from signaling.limits import Limiter
 from signaling.process_placer import ProcessPlacer
 from signaling.settings import Settings
 from tests.client import PATIENCE
@@ -24,11 +25,16 @@ class Worker:
         self.http = aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path), limit=0))
         self.empty = asyncio.Event()
         self.bodies: list[bytes] = []
+        self.looked = 0
         self.answer: Handler = self._break
 
     async def any_worker(self, first: bool = False) -> "Worker":
         """It is its own placer."""
         return self
+
+    def room_of(self, utterance_id: str) -> str | None:
+        self.looked += 1
+        return None
 
     async def asked(self, request: web.Request) -> web.StreamResponse:
         self.bodies.append(await request.read())
@@ -63,7 +69,7 @@ async def front(tmp_path: Path) -> AsyncIterator[Outside]:
     inner = web.Application()
     inner.router.add_route("*", "/{path:.*}", worker.asked)
     outer = web.Application(middlewares=[found.watch, middleware(())])
-    outer.add_routes(Front(cast(ProcessPlacer, worker), Settings()).routes())
+    outer.add_routes(Front(cast(ProcessPlacer, worker), Settings(), Limiter(rate=0.001, burst=3)).routes())
     runners = [web.AppRunner(app, shutdown_timeout=0.1) for app in (inner, outer)]
     for runner in runners:
         await runner.setup()
@@ -125,3 +131,14 @@ async def test_an_answer_that_is_cut_off_has_no_other_in_it(front: Outside, monk
     async with aiohttp.request("GET", front.url) as response:
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.content.read()
+
+
+async def test_nobody_has_all_transcripts_looked_through_without_end(front: Outside) -> None:
+    """Where an utterance was said is found out in the front, before any worker could refuse."""
+    url = front.url.replace("/v1/realtime/calls", "/v1/utterances/utt_x/audio")
+    answers = []
+    async with aiohttp.ClientSession() as http:
+        for _ in range(5):
+            async with http.get(url) as answer:
+                answers.append(answer.status)
+    assert answers == [404, 404, 404, 429, 429] and front.worker.looked == 3
