@@ -8,6 +8,9 @@ from typing import Literal
 MAX_ENTRIES = 5_000
 """Of one room: about five hours of talk."""
 
+MAX_CHARACTERS = 4_000_000
+"""Of all words of a room, in every language: twice what so many entries have in six. It is sent in one piece."""
+
 
 @dataclass(slots=True)
 class Entry:
@@ -51,6 +54,8 @@ class TranscriptLog:
     def __init__(self, kept: Callable[[Entry], None] = lambda entry: None, first: int = 0) -> None:
         """`kept` is told of every entry that is new or has more words. Numbers begin after `first`."""
         self._entries: OrderedDict[str, Entry] = OrderedDict()  # by segment
+        self._sizes: dict[str, int] = {}  # characters of each
+        self._characters = 0
         self._kept = kept
         self.last_record = first
         """The number given last."""
@@ -58,8 +63,7 @@ class TranscriptLog:
     def add(self, entry: Entry) -> None:
         """An entry as it is; a later version of one replaces it where it stands."""
         self._entries[entry.segment_id] = entry
-        if len(self._entries) > MAX_ENTRIES:
-            self._entries.popitem(last=False)
+        self._weigh(entry)
 
     def record(self, entry: Entry, language: str, text: str | None) -> int:
         """Final words of an entry, which is added if it is new: the number under which they are kept. None: there are
@@ -70,10 +74,21 @@ class TranscriptLog:
             entry.translations[language] = text
         if not entry.records:
             self.add(entry)
+        elif entry.segment_id in self._entries:
+            self._weigh(entry)
         self.last_record += 1
         entry.records[language] = self.last_record
         self._kept(entry)
         return self.last_record
+
+    def _weigh(self, entry: Entry) -> None:
+        """It has more words, perhaps too many with all others."""
+        size = len(entry.text) + sum(map(len, entry.translations.values()))
+        self._characters += size - self._sizes.get(entry.segment_id, 0)
+        self._sizes[entry.segment_id] = size
+        while len(self._entries) > MAX_ENTRIES or self._characters > MAX_CHARACTERS:
+            oldest, _ = self._entries.popitem(last=False)
+            self._characters -= self._sizes.pop(oldest)
 
     def since(self, number: int) -> list[tuple[int, Entry, str]]:
         """(number, entry, language) of what was recorded after that number, in order."""

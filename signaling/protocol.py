@@ -251,7 +251,8 @@ class Parser:
         return Candidate(candidate, _optional(fields, "sdp_mid", str), _optional(fields, "sdp_mline_index", int))
 
     def _chat(self, fields: dict[str, Any]) -> Chat:
-        return Chat(_cleaned(_required(fields, "text", str), self._max_chat, "A message", keep_lines=True))
+        text = _required(fields, "text", str)
+        return Chat(_cleaned(text, self._max_chat, "A message", lambda text: clean(text, keep_lines=True)))
 
     def _language(self, code: str) -> str:
         """Normalised: the engine's own tag, without a region it does not tell apart (`es-MX` is `es`)."""
@@ -295,12 +296,12 @@ def clean(text: str, keep_lines: bool = False) -> str:
 
 
 def _name(name: str) -> str:
-    return _cleaned(" ".join(name.split()), MAX_NAME, "A name")
+    return _cleaned(name, MAX_NAME, "A name", lambda name: " ".join(clean(name).split()))
 
 
-def _cleaned(text: str, limit: int, what: str, keep_lines: bool = False) -> str:
+def _cleaned(text: str, limit: int, what: str, how: Callable[[str], str]) -> str:
     if len(text) <= SLACK * limit:
-        text = clean(text, keep_lines)
+        text = how(text)
     if len(text) > limit:
         raise ProtocolError("too_large", f"{what} has at most {limit} characters.")
     if not text:

@@ -1,6 +1,6 @@
 """What was said, as data, as text and as subtitles."""
 
-from rtc.transcript import MAX_ENTRIES, Entry, TranscriptLog, as_text, as_webvtt
+from rtc.transcript import MAX_CHARACTERS, MAX_ENTRIES, Entry, TranscriptLog, as_text, as_webvtt
 
 
 def entry(text: str = "Hola.", start: int = 0, end: int = 0, name: str = "Ana", utterance: str = "u") -> Entry:
@@ -40,6 +40,23 @@ def test_the_oldest_go_when_it_is_full() -> None:
     for number in range(MAX_ENTRIES + 10):
         log.add(entry(str(number)))
     assert len(log) == MAX_ENTRIES and next(iter(log)).text == "10"
+
+
+def test_the_oldest_go_when_there_are_too_many_words() -> None:
+    """In any language; what has gone stays gone, though it is translated only now."""
+    log, half = TranscriptLog(), "x" * (MAX_CHARACTERS // 2)
+    first, second, third = entry("1"), entry("2"), entry("3")
+    log.record(first, "es", half)
+    log.record(second, "es", half[1:])
+    assert list(log) == [first, second]
+    log.record(second, "en", "yz")
+    assert list(log) == [second]
+    log.record(first, "en", half)
+    log.record(third, "es", half)
+    assert list(log) == [third]
+    for number in range(10):
+        log.record(third, "es", half[number:])  # the same again, not more
+    assert list(log) == [third]
 
 
 def test_words_are_numbered_in_the_order_in_which_they_became_final() -> None:
