@@ -288,6 +288,7 @@ class PeerConnection:
         are no more. ICE is not told: it would fail before the client's first check if it can use none (RFC 8863)."""
         admission = self._admission
         assert admission is not None, "the offer comes first"
+        candidate = candidate.strip()
         if not candidate:
             return
         candidate = candidate.removeprefix("candidate:")

@@ -163,7 +163,7 @@ async def test_candidates_and_their_end_are_taken(ours: PeerConnection) -> None:
     await ours.add_candidate(GOOD, "0", 0)
     await ours.add_candidate(GOOD.removeprefix("candidate:").replace(".50", ".51"), "0", None)
     await ours.add_candidate("", None, None)
-    await ours.add_candidate(GOOD.replace(".50", ".52"), "0", 0)
+    await ours.add_candidate(GOOD.replace(".50", ".52") + "\r\n", "0", 0)
 
 
 @pytest.mark.parametrize(
