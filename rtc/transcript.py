@@ -8,8 +8,9 @@ from typing import Literal
 MAX_ENTRIES = 5_000
 """Of one room: about five hours of talk."""
 
-MAX_CHARACTERS = 4_000_000
-"""Of all words of a room, in every language: twice what so many entries have in six. It is sent in one piece."""
+MAX_CHARACTERS = 2_000_000
+"""Of all words of a room, in every language: what so many entries have in six. They are sent in one piece, and move so
+when the room does: at 12 bytes of JSON for each, `signaling.control.MAX_LINE` holds them."""
 
 
 @dataclass(slots=True)

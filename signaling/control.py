@@ -6,7 +6,8 @@ import socket
 from typing import Any
 
 MAX_LINE = 64 * 2**20
-"""Bytes: a room with a full transcript has about 5 MB. A longer line would end who reads it, and is not sent."""
+"""Bytes: a full transcript has about 5 MB, of the dearest characters 24. A longer line would end who reads it: it is
+not sent."""
 MAX_BEHIND = 2 * MAX_LINE
 """Bytes the other side has not read yet; then what is sent is lost, and counted."""
 

@@ -216,7 +216,7 @@ class ProcessPlacer:
         home.worker = worker  # at once, so that others who look for the least busy one count it
         home.generation += 1
         try:
-            await worker.open(home.card(_now()), home.generation, list(home.room.transcript))
+            await worker.open(home.card(_now()), home.generation, home.room.transcript)
         except BaseException:
             home.worker = None
             raise

@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import aiohttp
 
 from rtc.transcript import Entry
-from signaling.control import MAX_LINE, Control
+from signaling.control import Control
 from signaling.placement import RoomCard
 from signaling.settings import Settings
 
@@ -26,8 +26,6 @@ PING_EVERY = 2.0
 """Seconds between two pings."""
 UNANSWERED, UNANSWERED_WARMING = 5, 100
 """So many without an answer, and a worker counts as hung; one that still loads its engine may be busy with that."""
-MAX_CARRIED = MAX_LINE // 20
-"""Characters of a transcript that move with its room: each is up to 12 bytes of JSON, and there is more to an entry."""
 STOP_PATIENCE = 10.0
 """Seconds a worker has to say goodbye to everybody."""
 
@@ -63,8 +61,6 @@ class WorkerProcess:
         """Requests to it, while it listens."""
         self.listening = self.ready = self.draining = False
         """`ready`: its engine is."""
-        self.left_behind = 0
-        """Entries of transcripts that were too long to move with their rooms."""
         self.empty = asyncio.Event()
         """No room is there any more: it is gone, or nearly."""
 
@@ -170,16 +166,12 @@ class WorkerProcess:
             self.empty.set()
             self._owner.news(self)
 
-    async def open(self, card: RoomCard, generation: int, entries: Sequence[Entry]) -> None:
-        """Have it hold a room, with the newest of what was said in it. Returns once it does, or is no more."""
+    async def open(self, card: RoomCard, generation: int, entries: Iterable[Entry]) -> None:
+        """Have it hold a room. Returns once it does, or is no more."""
         assert self._control is not None, "it listens before it is asked"
-        carried = newest(entries, MAX_CARRIED)
-        if len(carried) < len(entries):
-            self.left_behind += len(entries) - len(carried)
-            log.warning("room %s moves with %d of %d entries", card.id, len(carried), len(entries))
         opened = self._opened[card.id] = asyncio.Event()
         self._control.send(
-            "open", card=asdict(card), generation=generation, entries=[asdict(entry) for entry in carried]
+            "open", card=asdict(card), generation=generation, entries=[asdict(entry) for entry in entries]
         )
         waiting = [asyncio.ensure_future(event.wait()) for event in (opened, self.empty)]  # cancelled below
         try:
@@ -193,14 +185,3 @@ class WorkerProcess:
         """It need not hold that room any more."""
         if self._control is not None:
             self._control.send("drop", room=room_id)
-
-
-def newest(entries: Sequence[Entry], characters: int) -> list[Entry]:
-    """The last of them, as many as have so many characters together."""
-    kept: list[Entry] = []
-    for entry in reversed(entries):
-        characters -= len(entry.text) + sum(map(len, entry.translations.values()))
-        if characters < 0:
-            break
-        kept.append(entry)
-    return kept[::-1]
