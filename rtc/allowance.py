@@ -1,21 +1,27 @@
-"""How much of our work a client may cause. Pure; time is an argument."""
+"""How often somebody may do something, or have us do it. Pure; time is an argument."""
+
+ROUNDING = 1e-6
+"""Of one: sums of fractions come out right."""
 
 
 class Allowance:
-    """`rate` a second for long, `burst` at once: the generic cell rate algorithm (ITU-T I.371)."""
+    """`rate` a second for long, `burst` at once: a leaky bucket as a meter (ITU-T I.371), or a token bucket."""
 
-    def __init__(self, rate: float, burst: int) -> None:
-        self._each = 1 / rate
-        self._ahead = (burst - 0.5) / rate  # half of one less, so that sums of fractions come out right
-        self._paid_until = 0.0  # clock seconds up to which what was taken has used it up
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = burst + ROUNDING
+        self._used = 0.0  # of the burst, at …
+        self._at = 0.0  # … clock seconds
         self.excessive = 0
-        """What was refused."""
+        """How often it was refused."""
 
-    def take(self, now: float) -> bool:
-        """One more, if there is room for it. `now`: clock seconds."""
-        paid_until = self._paid_until if self._paid_until > now else now  # once for each packet: no call
-        if paid_until - now > self._ahead:
+    def take(self, now: float, cost: float = 1.0) -> bool:
+        """One more, or one that costs as much as several, if there is room for it. `now`: clock seconds."""
+        used = self._used - (now - self._at) * self._rate
+        if used < 0:
+            used = 0.0
+        if used + cost > self._burst:
             self.excessive += 1
             return False
-        self._paid_until = paid_until + self._each
+        self._used, self._at = used + cost, now
         return True

@@ -1,7 +1,9 @@
-"""Token buckets: how often somebody may do something. Pure; time is an argument."""
+"""Who may do something how often. Pure; time is an argument."""
 
 import ipaddress
 from collections import OrderedDict
+
+from rtc.allowance import Allowance
 
 HTTP_BURST = 60
 """Requests of one address that may come at once."""
@@ -18,38 +20,19 @@ def household(address: str) -> str:
     return str(ipaddress.ip_network((ip, 64), strict=False))
 
 
-class TokenBucket:
-    """`rate` a second, sustained; `burst` at once."""
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._tokens = burst
-        self._at = now
-
-    def take(self, now: float, cost: float = 1.0) -> bool:
-        """One more, or one that costs as much as several, if there is room for it."""
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
-        self._at = now
-        if self._tokens < cost:
-            return False
-        self._tokens -= cost
-        return True
-
-
 class Limiter:
-    """A bucket for each key (an address); the least recently seen are forgotten."""
+    """An allowance for each key (an address); the least recently seen are forgotten."""
 
     def __init__(self, rate: float, burst: float, keys: int = 4096) -> None:
         self._rate = rate
         self._burst = burst
         self._keys = keys
-        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+        self._allowances: OrderedDict[str, Allowance] = OrderedDict()
 
     def take(self, key: str, now: float) -> bool:
         """One more for this key."""
-        bucket = self._buckets.pop(key, None) or TokenBucket(self._rate, self._burst, now)
-        self._buckets[key] = bucket
-        if len(self._buckets) > self._keys:
-            self._buckets.popitem(last=False)
-        return bucket.take(now)
+        known = self._allowances.pop(key, None)
+        allowance = self._allowances[key] = known or Allowance(self._rate, self._burst)
+        if len(self._allowances) > self._keys:
+            self._allowances.popitem(last=False)
+        return allowance.take(now)

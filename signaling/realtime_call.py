@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from rtc.allowance import Allowance
 from rtc.channel import Channel
 from rtc.conversation import Stage
 from rtc.peer_connection import PeerConnection
@@ -14,7 +15,6 @@ from rtc.room import new_id
 from rtc.stats import Stats
 from rtc.ticker import Ticker
 from signaling.conversation import Talker
-from signaling.limits import TokenBucket
 from signaling.protocol import TalkJoin
 from signaling.realtime_events import Dialect, Event, Voice, too_fast
 from signaling.settings import Settings
@@ -56,7 +56,7 @@ class Caller(Talker):
         """SDP, once they are connected."""
         self._dialect = Dialect(voice_of(stage), asked)
         self._began = asyncio.get_running_loop().time()
-        self._events = TokenBucket(settings.message_rate, settings.message_rate * BURST_SECONDS, self._began)
+        self._events = Allowance(settings.message_rate, settings.message_rate * BURST_SECONDS)
         self._flooded = False
 
     async def connect(self, offer: str) -> str:

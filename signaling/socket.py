@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
+from rtc.allowance import Allowance
 from signaling.house import House
-from signaling.limits import TokenBucket
 from signaling.protocol import (
     Candidate,
     Chat,
@@ -55,10 +55,9 @@ class Connection(ABC, Generic[S]):
         self._ws = ws
         self._house = house
         self._parser = parser
-        now = asyncio.get_running_loop().time()
         settings = house.settings
-        self._messages = TokenBucket(settings.message_rate, settings.message_rate * BURST_SECONDS, now)
-        self._chats = TokenBucket(settings.chat_rate, settings.chat_rate * BURST_SECONDS, now)
+        self._messages = Allowance(settings.message_rate, settings.message_rate * BURST_SECONDS)
+        self._chats = Allowance(settings.chat_rate, settings.chat_rate * BURST_SECONDS)
         self._state = State.NEW
         self._errors = 0
         self._seq = 0  # of what is said before there is a session

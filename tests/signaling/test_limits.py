@@ -1,32 +1,8 @@
-"""Token buckets, with time as an argument."""
+"""Who shares an allowance, with time as an argument."""
 
 import pytest
 
-from signaling.limits import Limiter, TokenBucket, household
-
-
-def test_a_burst_passes_and_then_the_rate_holds() -> None:
-    """Three at once, then one each half second."""
-    bucket = TokenBucket(rate=2, burst=3, now=0.0)
-    assert [bucket.take(0.0) for _ in range(4)] == [True, True, True, False]
-    assert not bucket.take(0.4)
-    assert bucket.take(0.6)
-    assert not bucket.take(0.7)
-
-
-def test_what_costs_more_leaves_less_for_others() -> None:
-    """Three at the price of one each, or one at the price of three; what cannot be paid costs nothing."""
-    bucket = TokenBucket(rate=2, burst=3, now=0.0)
-    assert not bucket.take(0.0, cost=3.5)
-    assert bucket.take(0.0, cost=2.5)
-    assert not bucket.take(0.0)
-    assert bucket.take(0.5)
-
-
-def test_a_long_pause_does_not_save_up_more_than_a_burst() -> None:
-    """After an hour it is three again."""
-    bucket = TokenBucket(rate=2, burst=3, now=0.0)
-    assert [bucket.take(3600.0) for _ in range(4)] == [True, True, True, False]
+from signaling.limits import Limiter, household
 
 
 def test_addresses_have_buckets_of_their_own_and_old_ones_are_forgotten() -> None:
