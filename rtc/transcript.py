@@ -82,6 +82,13 @@ class TranscriptLog:
         self._kept(entry)
         return self.last_record
 
+    def translated(self, entry: Entry, language: str, text: str) -> None:
+        """Words that somebody asked for later, so that nobody else has to: kept if there is room, as nothing that was
+        said is to go for them, and not recorded."""
+        if entry.segment_id in self._entries and self._characters + len(text) <= MAX_CHARACTERS:
+            entry.translations.setdefault(language, text)
+            self._weigh(entry)
+
     def _weigh(self, entry: Entry) -> None:
         """It has more words, perhaps too many with all others."""
         size = len(entry.text) + sum(map(len, entry.translations.values()))

@@ -34,6 +34,7 @@ class Api:
         self._house = house
         self._limiter = limiter
         self._audio: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._reading = asyncio.Lock()
 
     def routes(self) -> list[web.AbstractRouteDef]:
         """Every address."""
@@ -96,7 +97,7 @@ class Api:
         if form not in ("json", "txt", "vtt"):
             raise Problem(400, "bad_format", "format is json, txt or vtt.")
         entries = [entry for entry in room.transcript if entry.belongs_in(language)]
-        lines = [(entry, *await self._words(entry, language)) for entry in entries]
+        lines = [(entry, *await self._read(request, room, entry, language)) for entry in entries]
         lines = [line for line in lines if line[-1]]
         if form == "json":
             return web.json_response([_line(*line) for line in lines])
@@ -107,6 +108,19 @@ class Api:
             content_type="text/plain" if form == "txt" else "text/vtt",
             headers={"Content-Disposition": name},
         )
+
+    async def _read(self, request: web.Request, room: Room, entry: Entry, language: str | None) -> tuple[str, str]:
+        """As `_words`; what had to be translated is kept. One at a time: who speaks needs the engine too, and who asks
+        for the same finds it there."""
+        if language is None or entry.in_language(language):
+            return await self._words(entry, language)
+        async with self._reading:
+            if request.transport is None:
+                raise ConnectionResetError("Nobody waits for the rest.")
+            found, text = await self._words(entry, language)
+            if found == language:
+                room.transcript.translated(entry, language, text)
+            return found, text
 
     async def audio(self, request: web.Request) -> web.Response:
         """An utterance or message, read aloud."""
@@ -156,8 +170,8 @@ class Api:
                 rendering = await engine.run(next, renderings, None)
             except EngineError as error:
                 raise Problem(503, "engine_failed", str(error), retry_after=1) from error
-            if rendering is not None:
-                entry.translations[language] = rendering.text
+            if rendering is not None and rendering.text:
+                return language, rendering.text
         text = entry.in_language(language)
         return (language, text) if text else (source, words)
 

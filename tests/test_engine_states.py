@@ -5,6 +5,7 @@ import gc
 import queue
 from collections.abc import AsyncIterator, Iterator
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -12,11 +13,12 @@ from models.base import EngineBroken, Progress
 from models.echo import EchoRecognition, EchoTranslator
 from models.vad import SileroDetector
 from rtc.engine_thread import Engine
+from rtc.transcript import Entry
 from signaling.engines import TRANSLATORS
 from signaling.server import create_app, freeze_when_settled
 from signaling.settings import Settings
 from tests.client import PATIENCE, RATE, Client, joined
-from tests.conftest import Server, serve
+from tests.conftest import Server, serve, until
 from tests.speech import flite
 
 
@@ -144,6 +146,63 @@ async def test_a_broken_engine_is_told_to_all_and_the_call_goes_on(server: Serve
         assert ear is not None
         await ana.until(lambda: ear.loudness() > 2.0, "both sentences in Bob's own voice")
         assert len(bob.of("error")) == 1 and not ana.of("error")
+
+
+class Reader(EchoTranslator):
+    """Renders text when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: queue.Queue[None] = queue.Queue()
+
+    def on_rendering(self, source: str, target: str) -> None:
+        super().on_rendering(source, target)
+        self.told.get()
+
+
+class TestTranscripts:
+    """In a language that nobody listened in."""
+
+    @pytest.fixture
+    async def reading(self, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Server, Reader, str]]:
+        """With the address of three entries in French."""
+        translator = Reader()
+        monkeypatch.setitem(TRANSLATORS, "reader", lambda settings: translator)
+        async for server in serve(Settings(translator="reader")):
+            room = server.house.lobby.find(await server.room(), 0)
+            assert room is not None
+            for number in range(3):
+                entry = Entry("speech", f"s{number}", f"u{number}", "p", "Ana", "es", "", 0, 0)
+                room.transcript.record(entry, "es", str(number))
+            yield server, translator, f"/v1/rooms/{room.id}/transcript?language=fr"
+
+    async def test_nothing_is_translated_for_who_has_gone(self, reading: tuple[Server, Reader, str]) -> None:
+        """The engine is there for those who speak; what was done already is kept for the next who asks."""
+        server, translator, path = reading
+        async with aiohttp.ClientSession() as http:
+            asking = asyncio.create_task(http.get(server.base + path))  # ended below
+            await until(lambda: len(translator.rendered) == 1)
+            asking.cancel()
+        await server.get("/healthz")  # it has come after the end of that connection
+        translator.told.put(None)
+        await until(lambda: not server.house.engine.pending)
+        assert len(translator.rendered) == 1
+        asking = asyncio.create_task(server.get(path))
+        await until(lambda: len(translator.rendered) == 2)
+        translator.told.put(None)
+        await until(lambda: len(translator.rendered) == 3)
+        translator.told.put(None)
+        assert [line["text"] for line in (await asking).json()] == ["[fr] 0", "[fr] 1", "[fr] 2"]
+        assert len(translator.rendered) == 3
+
+    async def test_two_who_ask_for_the_same_cost_what_one_does(self, reading: tuple[Server, Reader, str]) -> None:
+        """Each entry is translated once."""
+        server, translator, path = reading
+        for _ in range(3):
+            translator.told.put(None)
+        first, second = await asyncio.gather(server.get(path), server.get(path))
+        assert first.json() == second.json() and len(first.json()) == 3
+        assert translator.rendered == [("es", "fr")] * 3
 
 
 class TestUnwritten:

@@ -59,6 +59,20 @@ def test_the_oldest_go_when_there_are_too_many_words() -> None:
     assert list(log) == [third]
 
 
+def test_what_is_translated_later_pushes_nothing_out() -> None:
+    """It is kept where there is room, and counts."""
+    log, half = TranscriptLog(), "x" * (MAX_CHARACTERS // 2)
+    first, second = entry("1"), entry("2")
+    log.record(first, "es", half)
+    log.record(second, "es", "y")
+    log.translated(second, "en", half)
+    assert second.in_language("en") is None and list(log) == [first, second]
+    log.translated(second, "en", half[1:])
+    assert second.in_language("en") == half[1:] and not second.records.get("en")
+    log.record(second, "fr", "z")
+    assert list(log) == [second], "it was full"
+
+
 def test_words_are_numbered_in_the_order_in_which_they_became_final() -> None:
     """In every language; who has seen a number can be told what came after it. Each is reported as it is kept."""
     kept: list[tuple[str, dict[str, str]]] = []
