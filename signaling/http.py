@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -140,9 +141,12 @@ def middleware(allow_origins: tuple[str, ...], elsewhere: str = "") -> Middlewar
             response = respond(Problem(400, "bad_message", "The body is not what its headers say."))
         except ConnectionError:
             raise
-        except Exception:  # a bug: the client gets a problem too, and the log the trace
-            log.exception("%s %s failed", request.method, request.path)
-            response = respond(Problem(500, "internal", "Something broke on the server."))
+        except Exception as error:  # a bug: the client gets a problem too, and the log the trace
+            if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # no bug: aiohttp looks for a file
+                response = respond(_of_aiohttp(web.HTTPNotFound()))
+            else:
+                log.exception("%s %s failed", request.method, request.path)
+                response = respond(Problem(500, "internal", "Something broke on the server."))
         if not response.prepared:
             if origin is not None:
                 response.headers["Access-Control-Allow-Origin"] = origin

@@ -176,6 +176,7 @@ async def test_markup_in_names_is_text(server: Server) -> None:
         ("GET", "/v1/rooms/nowhere/transcript", None, 404),
         ("GET", "/v1/rooms/..%2f..%2fetc", None, 404),
         ("GET", "/static/..%2f..%2fpyproject.toml", None, 404),
+        ("GET", "/static/" + 300 * "x", None, 404),
         ("GET", "/nothing", None, 404),
         ("DELETE", "/v1/rooms", None, 405),
         ("POST", "/v1/rooms", b"{", 400),
