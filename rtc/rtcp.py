@@ -4,6 +4,7 @@ aiortc has these too, but one malformed packet costs it the whole compound packe
 one (§6.5), and its NACK breaks where sequence numbers wrap around.
 """
 
+import itertools
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,10 @@ from dataclasses import dataclass
 SENDER_REPORT, RECEIVER_REPORT, SOURCE_DESCRIPTION, BYE, TRANSPORT_FEEDBACK = 200, 201, 202, 203, 205
 _GENERIC_NACK = 1
 _CNAME = 1
+
+MAX_ASKED = 256
+"""Packets that one NACK may ask for (five seconds of voice): a datagram has room for six thousand, which nobody keeps
+and which take long to read."""
 
 _HEADER = struct.Struct("!BBH")
 _SENDER = struct.Struct("!IQIII")
@@ -153,10 +158,8 @@ def _read(kind: int, count: int, body: bytes) -> Iterator[Message]:
             yield Bye(int.from_bytes(body[4 * index : 4 * index + 4], "big"))
     elif kind == TRANSPORT_FEEDBACK and count == _GENERIC_NACK and len(body) >= 12:
         pairs = struct.iter_unpack("!HH", body[8 : len(body) - len(body) % 4])
-        yield Nack(
-            int.from_bytes(body[4:8], "big"),
-            tuple((first + n) & 0xFFFF for first, mask in pairs for n in range(17) if n == 0 or mask >> (n - 1) & 1),
-        )
+        asked = ((first + n) & 0xFFFF for first, mask in pairs for n in range(17) if n == 0 or mask >> (n - 1) & 1)
+        yield Nack(int.from_bytes(body[4:8], "big"), tuple(itertools.islice(asked, MAX_ASKED)))
 
 
 def _blocks(body: bytes, count: int) -> Iterator[Block]:

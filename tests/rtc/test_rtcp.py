@@ -18,6 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rtc.rtcp import (
+    MAX_ASKED,
     Block,
     Bye,
     Nack,
@@ -160,6 +161,12 @@ def test_asking_again_where_numbers_wrap_around(missing: list[int], start: int) 
     wrapped = [(start + number) & 0xFFFF for number in missing]
     (message,) = parse(nack(1, 2, wrapped))
     assert message == Nack(2, tuple(wrapped))
+
+
+def test_a_request_for_more_than_anybody_keeps_is_cut() -> None:
+    """As many as may be asked for are read, those that are named first."""
+    (message,) = parse(nack(1, 2, range(6000)))
+    assert message == Nack(2, tuple(range(MAX_ASKED)))
 
 
 @few
