@@ -17,8 +17,8 @@ Private names used, all checked by `tests/rtc/test_transport.py`:
   `rtcsctptransport.parse_packet`, `DataChunk.user_data`, `SackChunk.gaps`.
 - `RTCIceTransport._connection`: aioice's Connection. Its `_protocols` hold the sockets (`datagram_received` is replaced
   on the instance); `_nominated[1]` is the pair to send on. `data_received`, wrapped on the instance, fills `_queue`,
-  from which DTLS reads; so is `check_incoming`, for what it trips over. Whose ports those sockets are: see
-  `rtc/ports.py`.
+  from which DTLS reads; so is `check_incoming`, for what it trips over, and `_remote_candidates`, each with its
+  `_network_host`, for how many there are. Whose ports those sockets are: see `rtc/ports.py`.
 """
 
 import logging
@@ -52,6 +52,10 @@ through them one by one."""
 MAX_UNREAD = 64
 """Datagrams that wait for DTLS. It reads each as it comes, but none before ICE has a pair, and none once it has failed.
 What is lost of a handshake is sent again (RFC 9147 §5.8), and of SCTP too."""
+
+MAX_CHECKED = 128
+"""Addresses of one client that aioice keeps a candidate for, its own and those that checks came from by way of a TURN
+server: it sorts all pairs for each more. On our own ports there are fewer (`rtc.ports.MAX_ADDRESSES`)."""
 
 MAX_SOURCES = 256
 """SSRCs of one client: libsrtp keeps a stream for each as long as the connection lasts, and looks through them one by
@@ -176,6 +180,10 @@ class Transport:
                 self.refused += 1
 
         def check_incoming(message: Any, address: tuple[str, int], protocol: Any) -> None:
+            known = connection._remote_candidates
+            if len(known) >= MAX_CHECKED and address not in {(one._network_host, one.port) for one in known}:
+                self.refused += 1
+                return
             try:
                 check(message, address, protocol)
             except KeyError:  # without a PRIORITY (RFC 8445 §7.1.1)

@@ -12,7 +12,7 @@ from aiortc.rtcsctptransport import DataChunk, RTCSctpTransport, SackChunk
 from rtc.peer_connection import MediaFailed, PeerConnection
 from rtc.stats import Stats
 from rtc.ticker import Ticker
-from rtc.transport import MAX_ACKNOWLEDGED, MAX_SOURCES, MAX_UNREAD
+from rtc.transport import MAX_ACKNOWLEDGED, MAX_CHECKED, MAX_SOURCES, MAX_UNREAD
 from tests.rtc.loopback import PATIENCE, offer_of, peer_with
 from tests.rtc.test_channel import wired
 from tests.rtc.test_feedback import Idle, line
@@ -116,6 +116,25 @@ async def test_a_check_that_aioice_trips_over_is_refused() -> None:
         await ours.settle(PATIENCE)
         assert ours.state == "connected"
         assert ours.stats()["datagrams_refused"] == 1
+    await peer.close()
+
+
+async def test_the_addresses_of_a_client_are_bounded_behind_a_relay_too() -> None:
+    """What a TURN server relays comes to no port of ours, but to aioice at once. The client connects all the same."""
+    peer = peer_with(1)
+    offer = await offer_of(peer)
+    async with PeerConnection([], 1, lambda packet, now: None, Ticker(Stats())) as ours:
+        answer, _ = await ours.accept(offer)
+        transports: Any = ours._transports
+        connection = next(iter(transports)).transport._connection
+        relay, request = connection._protocols[0], check(connection, connection.local_password)
+        known = len(connection.remote_candidates)
+        for port in range(1000, 1200):
+            relay.datagram_received(request, ("192.0.2.1", port))
+        assert ours.stats()["datagrams_refused"] == 200 - (MAX_CHECKED - known)
+        await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        await ours.settle(PATIENCE)
+        assert ours.state == "connected"
     await peer.close()
 
 

@@ -87,6 +87,8 @@ async def test_private_attributes_are_still_there() -> None:
     assert InboundStream().reassembly == [] and DataChunk().user_data == b"" and SackChunk().gaps == []
     await peer.setLocalDescription(await peer.createOffer())
     assert connection._protocols and all(isinstance(one, StunProtocol) for one in connection._protocols)
+    assert connection._remote_candidates == []
+    assert all(candidate._network_host == candidate.host for candidate in connection.local_candidates)
     await peer.close()
 
 
