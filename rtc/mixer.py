@@ -25,6 +25,12 @@ DUCKED = 10 ** (-15 / 20)
 GAIN_STEP = (1 - DUCKED) / 4
 """A tick's largest change of gain: 80 ms from loud to ducked, no clicks."""
 
+LOUDEST = 32767.0
+
+LIMITER_ATTACK, LIMITER_RELEASE = 0.0025, 0.02
+"""Seconds in which the sum is turned down where voices together are louder than samples can be; how much of its gain
+comes back with each tick. Cut off instead, two loud voices would crackle."""
+
 PATIENCE = 25
 """Ticks (0.5 s) without anybody after which the mix sleeps until the next packet."""
 
@@ -110,6 +116,8 @@ class Sum:
         """`wake` is called when there is something to mix, and perhaps was not before. The rest as in MixInput."""
         self.inputs = {f"{mid}#{index}": MixInput(mid, wake, rate, language) for index in range(voices)}
         self._samples = round(rate * PTIME)
+        self._gain = 1.0  # of the limiter
+        self._attack = round(rate * LIMITER_ATTACK)
         self.quiet = 1
         """Ticks in a row in which nobody was heard."""
 
@@ -132,7 +140,12 @@ class Sum:
             gain = float(np.clip(target, voice.gain - GAIN_STEP, voice.gain + GAIN_STEP))
             total += frame * np.linspace(voice.gain, gain, self._samples, dtype=np.float32)
             voice.gain = gain
-        return np.clip(total, -32768, 32767).astype(np.int16)
+        limit = LOUDEST / max(LOUDEST, float(np.abs(total).max()))
+        gain = min(self._gain + LIMITER_RELEASE, limit)
+        total[: self._attack] *= np.linspace(self._gain, gain, self._attack, dtype=np.float32)
+        total[self._attack :] *= gain
+        self._gain = gain
+        return np.clip(total, -LOUDEST, LOUDEST).astype(np.int16)
 
 
 class Mixer:
