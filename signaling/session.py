@@ -189,6 +189,8 @@ class Session(ABC):
                     async with asyncio.timeout(self._settings.grace):
                         await self._attendance_changed.wait()
                 except TimeoutError:
+                    if self._connecting.locked():  # somebody is just coming back: that takes long at a slow TURN server
+                        continue
                     raise Left("lost") from None
                 self._attendance_changed.clear()
 
@@ -252,5 +254,7 @@ class Session(ABC):
                         async with asyncio.timeout(self._settings.grace):
                             await self._reconnected.wait()
                     except TimeoutError:
-                        raise Left("media lost") from None
+                        async with self._connecting:
+                            if not self._reconnected.is_set():
+                                raise Left("media lost") from None
                 await self._close_replaced()

@@ -5,11 +5,12 @@ import asyncio
 import aiohttp
 import numpy as np
 import pytest
+from aioice import stun
 
 from signaling.protocol import Join, ProtocolError
 from signaling.settings import Settings
 from tests.client import RATE, Client, joined
-from tests.conftest import PATIENCE, Server, until
+from tests.conftest import PATIENCE, Server, serve, until
 from tests.speech import flite
 
 
@@ -89,7 +90,7 @@ async def test_a_resumed_socket_takes_over_from_the_old_one(server: Server) -> N
 
 
 async def test_a_session_that_ends_while_it_is_resumed_stays_ended(server: Server) -> None:
-    """The new offer is still being answered when the grace period is over: no way back, and nothing left of it."""
+    """The new offer is still being answered when the house closes: no way back, and nothing left of it."""
     room_id = await server.room()
     room = server.house.lobby.find(room_id, 0.0)
     assert room is not None
@@ -100,12 +101,53 @@ async def test_a_session_that_ends_while_it_is_resumed_stays_ended(server: Serve
         message = Join("", "", "", offer, "both", ana.joined["resume"], None)
         resuming = asyncio.ensure_future(server.house.resume(room, message))
         await asyncio.sleep(0)
-        participant.end("lost")
+        participant.end("closed")
         with pytest.raises(ProtocolError) as error:
             await resuming
         assert error.value.code == "unknown_session"
         await ana.closed()
         await other.close()
+
+
+class Slow(asyncio.DatagramProtocol):
+    """A STUN server that takes its time."""
+
+    seconds = 0.0
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override] # it is one
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        request = stun.parse_message(data)
+        answer = stun.Message(request.message_method, stun.Class.RESPONSE, request.transaction_id)
+        answer.attributes["XOR-MAPPED-ADDRESS"] = address
+        asyncio.get_running_loop().call_later(self.seconds, self._transport.sendto, bytes(answer), address)
+
+
+@pytest.mark.parametrize("lost", ["socket", "media"])
+async def test_who_comes_back_in_time_is_not_lost_on_the_way(lost: str) -> None:
+    """The grace period ends while their new offer is still being answered."""
+    loop = asyncio.get_running_loop()
+    transport, slow = await loop.create_datagram_endpoint(Slow, local_addr=("127.0.0.1", 0))
+    stun_url = f"stun:127.0.0.1:{transport.get_extra_info('sockname')[1]}"
+    async for server in serve(Settings(translator="echo", stun_url=stun_url, grace=1.0)):
+        room = await server.room()
+        async with joined(server.http, server.base, room, "Ana", "es") as ana:
+            slow.seconds = 2.5
+            if lost == "socket":
+                await cut(ana)
+            await ana.pc.close()
+            if lost == "media":
+                await ana.expect("error", lambda m: m["code"] == "media_failed")
+            ana.microphone = type(ana.microphone)()
+            ana.ears.clear()
+            again = await resume(ana, sdp=await ana.offer())
+            await ana.accept(again["sdp"])
+            await ana.connected()
+            assert again["participant"]["id"] == ana.id
+            await ana.send("ping", t=7)
+            assert (await ana.expect("pong"))["t"] == 7
+    transport.close()
 
 
 async def test_who_joins_while_the_server_closes_is_sent_away(server: Server) -> None:
