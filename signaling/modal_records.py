@@ -5,6 +5,7 @@ container that holds the room next. Only the container that holds a room writes 
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -23,7 +24,7 @@ MAX_WAITING = 1000
 MAX_PARTITION = 4000
 """Items of a room; Modal holds 5000. Then the oldest quarter goes."""
 RENEW = 30.0
-"""Seconds between two head counts of a room in which nothing changes."""
+"""Seconds between two head counts of a room in which nobody comes or goes."""
 
 
 class Lines(Protocol):
@@ -98,12 +99,15 @@ class ModalRecords:
 
     async def run(self) -> None:
         """Write, for as long as the container lives. Never returns."""
+        clock = asyncio.get_running_loop().time
+        renewal = clock() + RENEW
         while True:
-            try:
-                async with asyncio.timeout(RENEW):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(renewal):
                     await self._wake.wait()
-            except TimeoutError:
+            if clock() >= renewal:  # whatever else there was to write meanwhile
                 self._changed |= self._heads.keys()
+                renewal = clock() + RENEW
             await self.flush()
 
     async def flush(self) -> None:

@@ -11,6 +11,7 @@ from signaling import modal_records
 from signaling.modal_placer import CloudError
 from signaling.modal_records import ModalRecords
 from signaling.placement import RoomCard
+from tests.client import PATIENCE
 from tests.signaling.test_modal_placer import Memory
 
 
@@ -77,6 +78,25 @@ async def test_heads_are_written_when_they_change_and_renewed(monkeypatch: pytes
     records.changed(card("red"))
     await people.until(lambda: "red" in people.entries)
     assert "blue" not in people.entries, "it is somewhere else now"
+    running.cancel()
+
+
+async def test_heads_are_renewed_while_people_talk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the lobby would think that nobody is there, and end the room in the midst of their talk."""
+    monkeypatch.setattr(modal_records, "RENEW", 0.05)
+    people = Memory()
+    lines = MemoryLines()
+    records = ModalRecords(lines, people)
+    running = asyncio.create_task(records.run())
+    records.changed(card(people=2))
+    await people.until(lambda: "blue" in people.entries)
+    _, at = people.entries["blue"]
+    async with asyncio.timeout(PATIENCE):
+        number = 0
+        while people.entries["blue"][1] == at:  # somebody says something all the time
+            records.put("blue", entry(number := number + 1))
+            await asyncio.sleep(0)
+    assert people.entries["blue"][0] == 2
     running.cancel()
 
 
