@@ -176,8 +176,10 @@ class House:
         return room
 
     def write_down(self, room: Room) -> None:
-        """People came or went, or it has another mode: that must outlive us."""
-        self._records.changed(RoomCard.of(room, _now()))
+        """People came or went, or it has another mode: that must outlive us. But not if the room is held elsewhere by
+        now, though its people are still on their way out here."""
+        if self.lobby.find(room.id, _now()) is room:
+            self._records.changed(RoomCard.of(room, _now()))
 
     async def join(self, room: Room, message: Join, moved: SessionToken | None = None) -> Participant:
         """Let somebody in: checks, media connection, place in the room; `session.joined` is in their outbox. `moved`:

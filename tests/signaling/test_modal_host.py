@@ -1,6 +1,7 @@
 """A container that holds rooms: whom it admits, and when it lets a room go."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from signaling.modal_records import ModalRecords
 from signaling.server import HOUSE, create_app
 from signaling.settings import Settings
 from tests.client import Client
+from tests.conftest import until
 from tests.signaling.test_modal_placer import Memory, World
 from tests.signaling.test_modal_records import MemoryLines
 
@@ -91,6 +93,23 @@ async def test_people_follow_a_room_that_has_moved(container: Container) -> None
     assert (refusal["code"], refusal["fatal"]) == ("session_moved", True)
     await ana.closed()
     assert await container.status("/v1/rooms/blue", "sd-1") == 410
+    await ana.close()
+
+
+async def test_who_holds_a_room_now_counts_its_people(container: Container) -> None:
+    """Not the container that it has left, when the last of its people have gone from there."""
+    await container.lobby.create("Blue", "simultaneous")
+    await container.lobby.place("blue")
+    ana = await container.client("blue")
+    await container.world.people.until(lambda: "blue" in container.world.people.entries)
+    await container.world.sessions.terminate("token-1")
+    await container.lobby.place("blue")
+    container.world.people.entries["blue"] = there = (5, time.time())
+    await container.host.check()
+    await ana.closed()
+    await until(lambda: not container.host._house._sessions)  # to the last of what is done for them
+    await container.host._records.flush()
+    assert container.world.people.entries["blue"] == there
     await ana.close()
 
 
