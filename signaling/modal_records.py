@@ -125,8 +125,10 @@ class ModalRecords:
             except CloudError as error:
                 self.lost += len(items)
                 log.warning("words of %s were not kept: %s", room_id, error)
-        for room_id in changed & self._heads.keys():
+        for room_id in changed:
+            if (count := self._heads.get(room_id)) is None:
+                continue  # forgotten, perhaps while those before it were written
             try:
-                await self._people.put(room_id, (self._heads[room_id], time.time()))
+                await self._people.put(room_id, (count, time.time()))
             except CloudError as error:
                 log.warning("the head count of %s was not kept: %s", room_id, error)

@@ -12,6 +12,7 @@ from signaling.modal_placer import CloudError
 from signaling.modal_records import ModalRecords
 from signaling.placement import RoomCard
 from tests.client import PATIENCE
+from tests.conftest import until
 from tests.signaling.test_modal_placer import Memory
 
 
@@ -97,6 +98,24 @@ async def test_heads_are_renewed_while_people_talk(monkeypatch: pytest.MonkeyPat
             records.put("blue", entry(number := number + 1))
             await asyncio.sleep(0)
     assert people.entries["blue"][0] == 2
+    running.cancel()
+
+
+async def test_rooms_that_end_while_heads_are_written_stop_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the others everything is written on."""
+    people, lines = Memory(), MemoryLines()
+    records = ModalRecords(lines, people)
+    running = asyncio.create_task(records.run())
+    rooms = {f"room-{number}" for number in range(3)}
+    for room in rooms:
+        records.changed(card(room))
+    await people.until(lambda: len(people.entries) == 1)
+    ended = rooms - people.entries.keys()  # the next of them is being written
+    for room in ended:
+        records.forget(room)
+    records.put("blue", entry(1))
+    await until(lambda: "blue" in lines.partitions or running.done())
+    assert not running.done() and len(ended - people.entries.keys()) == 1
     running.cancel()
 
 
