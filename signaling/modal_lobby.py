@@ -56,7 +56,7 @@ class SeatLine:
         raise self._wait(ticket, "house_full", "Everybody here is in a conversation already.")
 
     def _wait(self, ticket: str, code: str, detail: str) -> Problem:
-        self._line.setdefault(ticket, asyncio.get_running_loop().time())
+        self._line[ticket] = asyncio.get_running_loop().time()  # they have been here all the while, in their place
         position = list(self._line).index(ticket) + 1
         return Problem(503, code, detail, RETRY, {"position": position, "ticket": ticket})
 

@@ -64,6 +64,19 @@ async def test_a_container_that_takes_its_time_is_not_a_full_house(
     assert (await line.seat(waiting.more["ticket"]))["token"] == "token-1"
 
 
+async def test_who_waits_for_a_container_keeps_their_place(
+    line: SeatLine, sessions: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It starts for longer than who is in the line may be silent; they are not, they wait for our answer."""
+    monkeypatch.setattr(modal_lobby, "SEAT_PATIENCE", 0.4)
+    monkeypatch.setattr(modal_lobby, "RETRY", 0.1)
+    sessions.gate.clear()
+    first = await refused(line)
+    assert (await refused(line)).more["position"] == 2
+    again = await refused(line, first.more["ticket"])
+    assert (again.more["position"], again.more["ticket"]) == (1, first.more["ticket"])
+
+
 async def test_the_line_is_bounded(line: SeatLine, sessions: Containers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modal_lobby, "MAX_LINE", 3)
     sessions.error = Crowded("full")
