@@ -1,6 +1,7 @@
 """The lobby on Modal: pages, the list of rooms, and the way to the container that holds one. It has no engine."""
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,6 +14,8 @@ from signaling.lobby_api import PAGES, LobbyApi, dump_card
 from signaling.modal_placer import CloudError, Crowded, ModalPlacer, Sessions, Store
 from signaling.placement import NoPlace
 from signaling.settings import Settings
+
+log = logging.getLogger(__name__)
 
 SEAT_PATIENCE = 8.0
 """Seconds for which a request for a seat waits for a container."""
@@ -45,15 +48,23 @@ class SeatLine:
         if next(iter(self._line)) == ticket:
             try:
                 async with asyncio.timeout(SEAT_PATIENCE):
+                    url = await self._sessions.url()  # first: who has a session must be told where it is
                     session, token = await self._sessions.start(SEAT_IDLE)
                 self._line.pop(ticket, None)
-                await self._seats.put(session, token)
-                return {"url": await self._sessions.url(), "token": token}
+                await self._remember(session, token)
+                return {"url": url, "token": token}
             except Crowded:
                 pass
             except TimeoutError:
                 raise self._wait(ticket, "warming", "A container with the voice is starting.") from None
         raise self._wait(ticket, "house_full", "Everybody here is in a conversation already.")
+
+    async def _remember(self, session: str, token: str) -> None:
+        """For the container, which gives the session back. Whether that can be kept or not, somebody has it."""
+        try:
+            await self._seats.put(session, token)
+        except CloudError as error:
+            log.warning("a seat will be free only when its session has been idle: %s", error)
 
     def _wait(self, ticket: str, code: str, detail: str) -> Problem:
         self._line[ticket] = asyncio.get_running_loop().time()  # they have been here all the while, in their place

@@ -94,3 +94,10 @@ async def test_a_failing_control_plane_costs_nobody_their_place(line: SeatLine, 
         await line.seat(first.more["ticket"])
     sessions.error = None
     assert (await line.seat(first.more["ticket"]))["token"] == "token-1"
+
+
+async def test_a_seat_that_was_had_is_given_though_nothing_can_be_kept(sessions: Containers) -> None:
+    """Else nobody would have it, and who was first would be the last."""
+    seats = Memory()
+    seats.failing = True
+    assert await SeatLine(sessions, seats).seat("") == {"url": "https://rooms.example", "token": "token-1"}
