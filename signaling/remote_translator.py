@@ -203,7 +203,10 @@ class RemoteTranslator:
         self._warmed_at = -WARM
         self._counted: Counter[str] = Counter()
         if known is not None:
-            self._learn(known)
+            try:
+                self._learn(known)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:  # of another version: it is asked anew
+                log.warning("what the interpreter said of itself before cannot be read: %r", error)
 
     def load(self, progress: Progress) -> None:
         """Ask the other end who it is: a container that has to start, and to load a model, answers when it has."""
@@ -222,10 +225,12 @@ class RemoteTranslator:
         raise EngineError("The interpreter's container does not start.")
 
     def _learn(self, described: Mapping[str, Any]) -> None:
-        self.described = described
-        self.name, self.notice = described["name"], described["notice"]
-        self._indirect = {(a, b): None if route is None else tuple(route) for a, b, route in described["indirect"]}
-        self.languages = [Language(**language) for language in described["languages"]]
+        """All of it, or nothing."""
+        name, notice = described["name"], described["notice"]
+        indirect = {(a, b): None if route is None else tuple(route) for a, b, route in described["indirect"]}
+        languages = [Language(**language) for language in described["languages"]]
+        self.described, self.name, self.notice = described, name, notice
+        self._indirect, self.languages = indirect, languages
 
     def route(self, source: str, target: str) -> tuple[str, ...] | None:
         """As the other end told."""

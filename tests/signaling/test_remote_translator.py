@@ -85,6 +85,16 @@ def test_languages_are_known_before_the_other_end_is_awake(line: Line) -> None:
     assert line.descriptions == 0
 
 
+@pytest.mark.parametrize("left", ["a string", None, {"name": "old"}, {"languages": [{"code": "en"}]}, {"indirect": 7}])
+def test_what_another_version_said_is_asked_anew(line: Line, left: object) -> None:
+    """A new version's servers start, whatever the last one has left."""
+    known: Any = {**line.service.describe(), "languages": ["en"], **left} if isinstance(left, dict) else left
+    remote = RemoteTranslator(line, known)
+    assert (remote.languages, remote.route("en", "es"), remote.described) == ([], None, None)
+    remote.load(lambda done, doing: None)
+    assert remote.route("en", "es") == ()
+
+
 def test_text_is_translated_and_spoken(remote: RemoteTranslator) -> None:
     texts = list(remote.render(Transcript("hi", "en"), ["es", "xx"], speech=False))
     assert [(one.language, one.text, one.speech) for one in texts] == [("es", "[es] hi", None)]
