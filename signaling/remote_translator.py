@@ -5,6 +5,7 @@ with any engine. A segment is one call, with all languages that are wanted of it
 back as they are made. What crosses is plain: dictionaries, strings, and samples as 16-bit integers.
 """
 
+import itertools
 import logging
 import queue
 import threading
@@ -45,8 +46,8 @@ MAX_CALLS = 48
 PATIENCE = 60.0
 """Seconds without any answer after which a segment is given up; loading a model may take longer, see `load`."""
 
-LOAD_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-"""Seconds between attempts to reach the other end at the start."""
+LOAD_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+"""Seconds between attempts to reach the other end at the start; the last again and again, for as long as we live."""
 
 WARM = 60.0
 """Seconds for which nobody need wake the other end again."""
@@ -209,20 +210,20 @@ class RemoteTranslator:
                 log.warning("what the interpreter said of itself before cannot be read: %r", error)
 
     def load(self, progress: Progress) -> None:
-        """Ask the other end who it is: a container that has to start, and to load a model, answers when it has."""
+        """Ask the other end who it is: a container that has to start, and to load a model, answers when it has. However
+        long that takes: whoever gave up would be a server that never interprets. Raises EngineError once closed."""
         progress(0.0, "waiting for the interpreter's container")
-        for pause in LOAD_PAUSES:
+        for pause in itertools.chain(LOAD_PAUSES, itertools.repeat(LOAD_PAUSES[-1])):
             try:
                 self._learn(self.calls.describe())
             except Exception as error:  # the line may raise anything, and it may be better in a moment
-                log.warning("the interpreter's container does not answer: %s", error)
+                log.warning("the interpreter's container does not answer: %r", error)
                 progress(0.0, "the interpreter's container does not answer, trying again")
                 if self._closed.wait(pause):
-                    break
+                    raise EngineError("The interpreter is closed.") from error
             else:
                 self._warmed_at = time.monotonic()
                 return progress(1.0, "")
-        raise EngineError("The interpreter's container does not start.")
 
     def _learn(self, described: Mapping[str, Any]) -> None:
         """All of it, or nothing."""
