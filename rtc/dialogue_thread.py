@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from models.base import Dialogue, DialogueFrame, EngineBroken, EngineError, EngineFailed
 from rtc.conductor import PERIOD, Step
-from rtc.readiness import Readiness
+from rtc.readiness import MISTAKE, Readiness
 
 T = TypeVar("T")
 
@@ -52,6 +52,9 @@ class DialogueThread(Readiness):
             await self._call(lambda: self.dialogue.load(self._progressed))
         except EngineError as error:
             self._fail(str(error))
+        except Exception:  # a bug in an engine must not end the server
+            log.exception("engine %s raised what it may not", self.dialogue.name)
+            self._fail(MISTAKE)
         else:
             self._succeed()
 
@@ -66,7 +69,7 @@ class DialogueThread(Readiness):
             self.failed += 1
         except Exception:  # a bug in an engine must not end the server, and would come again 80 ms later
             log.exception("engine %s raised what it may not", self.dialogue.name)
-            self.give_up(EngineBroken("It made a mistake that should not happen. The server's log has it."))
+            self.give_up(EngineBroken(MISTAKE))
         finally:
             self.late += time.monotonic() - begun > PERIOD
         return Said({})

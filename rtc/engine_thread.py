@@ -2,16 +2,19 @@
 
 import asyncio
 import functools
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from models.base import EngineBroken, EngineBusy, EngineError, EngineFailed, SpeechDetector, Translator
 from rtc.detection import Detection
-from rtc.readiness import Readiness
+from rtc.readiness import MISTAKE, Readiness
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 MAX_PENDING = 256
 """Calls waiting or running. A speaker has at most three at a time, so this is a house far too full."""
@@ -41,6 +44,9 @@ class Engine(Readiness):
             await self.run(self.translator.load, self._progressed)
         except EngineError as error:
             self._fail(str(error))
+        except Exception:  # a bug in an engine must not end the server
+            log.exception("engine %s raised what it may not", self.translator.name)
+            self._fail(MISTAKE)
         else:
             self._succeed()
 

@@ -11,6 +11,9 @@ State = Literal["warming", "ready", "failed"]
 
 log = logging.getLogger(__name__)
 
+MISTAKE = "It made a mistake that should not happen. The server's log has it."
+"""What people are told of an engine that raised what it may not."""
+
 FIRST_ESTIMATE = 0.02
 """Progress from which on the time that is left can be told."""
 

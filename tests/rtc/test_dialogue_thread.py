@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from models.base import DialogueFrame, EngineBroken, EngineFailed, Pcm
+from models.base import DialogueFrame, EngineBroken, EngineFailed, Pcm, Progress
 from rtc.conductor import Step
 from rtc.dialogue_thread import DialogueThread
 from tests.parrot import Parrot
@@ -16,6 +16,10 @@ class Fragile(Parrot):
     """Raises what it is told to."""
 
     error: Exception | None = None
+
+    def load(self, progress: Progress) -> None:
+        if self.error is not None:
+            raise self.error
 
     def step(self, frames: Mapping[int, Pcm]) -> Mapping[int, DialogueFrame]:
         if self.error is not None:
@@ -56,4 +60,8 @@ async def test_a_bug_in_an_engine_does_not_end_the_server() -> None:
     fragile.error = ZeroDivisionError("a bug")
     assert not (await thread.make(Step((0,), {0: FRAME}))).frames
     assert thread.state == "failed"
+    await thread.close()
+    thread = DialogueThread(fragile)
+    await thread.load()
+    assert thread.state == "failed" and thread.error
     await thread.close()

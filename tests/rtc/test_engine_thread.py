@@ -11,6 +11,7 @@ from models.base import VAD_WINDOW, EngineBroken, EngineBusy, EngineFailed, Memo
 from models.echo import EchoTranslator
 from rtc import engine_thread
 from rtc.engine_thread import Engine
+from rtc.readiness import MISTAKE
 
 
 class Detector:
@@ -68,6 +69,7 @@ async def test_load_makes_ready() -> None:
     ("engine", "message"),
     [
         (Engine(Translator(EngineFailed("No voice is installed.")), Detector()), "No voice is installed."),
+        (Engine(Translator(RuntimeError("of a library")), Detector()), MISTAKE),
         (Engine(Translator(), Missing()), "The speech detector is not installed."),
     ],
 )
