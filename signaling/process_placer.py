@@ -219,6 +219,7 @@ class ProcessPlacer:
             await worker.open(home.card(_now()), home.generation, home.room.transcript)
         except BaseException:
             home.worker = None
+            worker.drop(home.room.id)  # it may open the room yet, when nobody waits for that any more
             raise
 
     def _load(self, worker: WorkerProcess) -> int:

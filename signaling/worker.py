@@ -1,7 +1,7 @@
 """A process that holds rooms for another: the ordinary server on a Unix socket, and a line to who started it.
 
     to it    settings {settings} once · open {card, generation, entries} · drop {room} · ping
-    from it  pong · listening · engine {ready} · opened {room} · changed {card} · entry {room, entry}
+    from it  pong · listening · engine {ready} · opened {room, generation} · changed {card} · entry {room, entry}
              draining: place no more rooms here · empty: its rooms may be opened elsewhere
 
 It ends on SIGTERM, politely, and when the line does, for then nobody can reach it any more.
@@ -98,7 +98,7 @@ async def _obey(control: Control, records: LineRecords, house: House, stop: asyn
             card = RoomCard(**message["card"])
             records.bring(card.id, [Entry(**entry) for entry in message["entries"]])
             await house.open_room(card, message["generation"])
-            control.send("opened", room=card.id)
+            control.send("opened", room=card.id, generation=message["generation"])
         elif message["type"] == "drop":
             house.lobby.drop(message["room"])
         elif message["type"] == "ping":

@@ -56,7 +56,7 @@ class WorkerProcess:
         self._control: Control | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._unanswered = 0
-        self._opened: dict[str, asyncio.Event] = {}
+        self._opened: dict[tuple[str, int], asyncio.Event] = {}  # by room and generation
         self.http: aiohttp.ClientSession | None = None
         """Requests to it, while it listens."""
         self.listening = self.ready = self.draining = False
@@ -147,8 +147,8 @@ class WorkerProcess:
                 self._owner.put(room, Entry(**entry))
             case {"type": "changed", "card": card}:
                 self._owner.changed(self, RoomCard(**card))
-            case {"type": "opened", "room": room} if room in self._opened:
-                self._opened[room].set()
+            case {"type": "opened", "room": room, "generation": number} if (room, number) in self._opened:
+                self._opened[room, number].set()
             case {"type": "listening"}:
                 self.listening = True
                 self._owner.news(self)
@@ -169,7 +169,7 @@ class WorkerProcess:
     async def open(self, card: RoomCard, generation: int, entries: Iterable[Entry]) -> None:
         """Have it hold a room. Returns once it does, or is no more."""
         assert self._control is not None, "it listens before it is asked"
-        opened = self._opened[card.id] = asyncio.Event()
+        opened = self._opened[card.id, generation] = asyncio.Event()
         self._control.send(
             "open", card=asdict(card), generation=generation, entries=[asdict(entry) for entry in entries]
         )
@@ -179,7 +179,7 @@ class WorkerProcess:
         finally:
             for wait in waiting:
                 wait.cancel()
-            del self._opened[card.id]
+            del self._opened[card.id, generation]
 
     def drop(self, room_id: str) -> None:
         """It need not hold that room any more."""

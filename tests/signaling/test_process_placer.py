@@ -125,6 +125,36 @@ async def test_who_stops_waiting_leaves_the_room_to_others(placer: ProcessPlacer
         assert (await placer.place(card.id)).generation in (1, 2)
 
 
+async def test_a_room_is_in_one_worker_though_another_was_slow(
+    monkeypatch: pytest.MonkeyPatch, placer: ProcessPlacer
+) -> None:
+    """Who was asked first opens it after all, when it is elsewhere already: and would keep it for ever."""
+    async with asyncio.timeout(3 * PATIENCE):
+        while [worker.ready for worker in placer] != [True, True]:
+            await placer._changed.wait()
+    cards = [await placer.create(None, "simultaneous") for _ in range(4)]
+    workers = list(placer)
+    for worker in workers:
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGSTOP)
+    monkeypatch.setattr(process_placer, "PATIENCE", 0.05)
+    for card in cards:
+        with pytest.raises(NoPlace):
+            await placer.place(card.id)
+    monkeypatch.setattr(process_placer, "PATIENCE", 3 * PATIENCE)
+    for worker in workers:
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGCONT)
+    for card in cards:
+        await placer.place(card.id)
+    held = []
+    for worker in placer:
+        assert worker.http is not None
+        async with worker.http.get("http://worker/v1/stats") as answer:
+            held.append((await answer.json())["rooms"])
+    assert held == [2, 2]
+
+
 async def test_a_room_that_is_released_is_placed_anew(placer: ProcessPlacer) -> None:
     """But not by somebody who speaks of an earlier place."""
     card = await placer.create(None, "simultaneous")
