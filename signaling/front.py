@@ -42,6 +42,8 @@ class Front:
         self._placer = placer
         self._limiter = limiter
         self._max_message = 4 * settings.max_message
+        self._counted: dict[WorkerProcess, str] = {}  # what each worker told last in /metrics
+        self._past = ""  # what those counted that are gone
 
     def routes(self) -> list[web.AbstractRouteDef]:
         """Every address that is not the lobby's."""
@@ -115,8 +117,15 @@ class Front:
         return web.json_response({**total([answer for _, answer in answers]), "workers": workers})
 
     async def metrics(self, request: web.Request) -> web.Response:
-        texts = [text for _, text in await self._ask("/metrics", text=True)]
-        return web.Response(body=total_metrics(texts), headers={"Content-Type": "text/plain; version=0.0.4"})
+        answers = {worker: text for worker, text in await self._ask("/metrics", text=True) if not worker.empty.is_set()}
+        self._counted |= answers
+        for worker in [worker for worker in self._counted if worker.empty.is_set()]:
+            self._past = total_metrics((), (self._past, self._counted.pop(worker))).decode()
+        silent = [text for worker, text in self._counted.items() if worker not in answers]
+        return web.Response(
+            body=total_metrics(answers.values(), (self._past, *silent)),
+            headers={"Content-Type": "text/plain; version=0.0.4"},
+        )
 
     async def readyz(self, request: web.Request) -> web.Response:
         """200 as long as one worker is ready."""

@@ -43,12 +43,17 @@ class _Sum(Collector):
         return self._families
 
 
-def total_metrics(texts: Iterable[str]) -> bytes:
-    """Of several `/metrics`, in the same format. A quantile is the worst one; `…_ready` is 1 if it is everywhere."""
+def total_metrics(texts: Iterable[str], gone: Iterable[str] = ()) -> bytes:
+    """Of several `/metrics`, in the same format. A quantile is the worst one; `…_ready` is 1 if it is everywhere.
+
+    `gone`: the last ones of processes that say nothing now. What they counted stays, for a counter that steps back has
+    started anew, as Prometheus sees it, and all of it would count again; what they had (gauges) they have no more."""
     families: dict[str, Metric] = {}
     values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
-    for text in texts:
+    for text, lives in (*((text, True) for text in texts), *((text, False) for text in gone)):
         for family in text_string_to_metric_families(text):
+            if family.type == "gauge" and not lives:
+                continue
             families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
             for sample in family.samples:
                 key = (sample.name, tuple(sample.labels.items()))

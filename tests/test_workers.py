@@ -228,6 +228,20 @@ def _segments(client: Client) -> list[str]:
     return list(dict.fromkeys(segment for segment, _, _ in words(client)))
 
 
+async def test_counters_never_step_back(site: Site) -> None:
+    """A worker is gone: what it counted is not."""
+    room = await new_room(site)
+    async with joined(site.http, site.url, room, "Ana", "es") as ana:
+        for pid in [await holder(site, 1), 0]:
+            async with site.http.get(f"{site.url}/metrics") as answer:
+                text = await answer.text()
+            assert 'dragoman_sessions_total{result="joined"} 1.0' in text.splitlines()
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+                await ana.closed()
+                await workers(site, ready=2)
+
+
 async def test_words_of_while_one_was_away_come_once(site: Site) -> None:
     """Whoever comes back late, after others have gone on, is told what they missed, in their language; no more."""
     room = await new_room(site)

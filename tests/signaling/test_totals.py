@@ -71,3 +71,21 @@ dragoman_late_seconds_sum 0.5
     ):
         assert line in text.splitlines(), text
     assert text.count("# TYPE dragoman_sessions") == 1
+
+
+def test_what_was_counted_stays_when_who_counted_is_gone() -> None:
+    """But not what they had."""
+    told = """# TYPE dragoman_sessions_total counter
+dragoman_sessions_total{result="joined"} 3.0
+# TYPE dragoman_rooms gauge
+dragoman_rooms 2.0
+# TYPE dragoman_late_seconds histogram
+dragoman_late_seconds_bucket{le="+Inf"} 2.0
+dragoman_late_seconds_count 2.0
+dragoman_late_seconds_sum 0.5
+"""
+    past = total_metrics((), ["", told]).decode()
+    lines = total_metrics([told], [past, told]).decode().splitlines()
+    assert {'dragoman_sessions_total{result="joined"} 9.0', "dragoman_late_seconds_sum 1.5"} <= set(lines)
+    assert "dragoman_rooms 2.0" in lines
+    assert "dragoman_rooms" not in past
