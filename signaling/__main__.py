@@ -146,7 +146,8 @@ def application(settings: Settings) -> web.Application:
     ice.check(settings)
     settings, turn = turn_server.prepare(settings) if settings.turn else (settings, None)
     if settings.workers > 1:
-        app, counters = create_front(settings), Counter[str]()
+        counters = Counter[str]()
+        app = create_front(settings, counters)
     else:
         app = create_app(build_engine(settings), settings, build_dialogue(settings), build_streaming(settings))
         freeze_when_settled(app)

@@ -11,7 +11,7 @@ Media do not come this way: each worker has its own UDP ports.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -20,6 +20,7 @@ from aiohttp import web
 from signaling.http import MAX_BODY, Problem, limit, middleware, room_not_found
 from signaling.limits import HTTP_BURST, Limiter
 from signaling.lobby_api import LobbyApi
+from signaling.metrics import relay_metrics_text
 from signaling.placement import NoPlace
 from signaling.process_placer import ProcessPlacer
 from signaling.proxy import forward, forward_websocket, is_websocket
@@ -38,9 +39,13 @@ Find = Callable[[], Awaitable[WorkerProcess]]
 class Front:
     """Handlers; `routes` is the table."""
 
-    def __init__(self, placer: ProcessPlacer, settings: Settings, limiter: Limiter) -> None:
+    def __init__(
+        self, placer: ProcessPlacer, settings: Settings, limiter: Limiter, relays: Mapping[str, int] | None = None
+    ) -> None:
+        """`relays`: what is counted here of a TURN server."""
         self._placer = placer
         self._limiter = limiter
+        self._relays = {} if relays is None else relays
         self._max_message = 4 * settings.max_message
         self._counted: dict[WorkerProcess, str] = {}  # what each worker told last in /metrics
         self._past = ""  # what those counted that are gone
@@ -114,16 +119,18 @@ class Front:
             }
             for worker, answer in answers
         ]
-        return web.json_response({**total([answer for _, answer in answers]), "workers": workers})
+        here = {"ice": self._relays}
+        return web.json_response({**total([*(answer for _, answer in answers), here]), "workers": workers})
 
     async def metrics(self, request: web.Request) -> web.Response:
         answers = {worker: text for worker, text in await self._ask("/metrics", text=True) if not worker.empty.is_set()}
         self._counted |= answers
         for worker in [worker for worker in self._counted if worker.empty.is_set()]:
             self._past = total_metrics((), (self._past, self._counted.pop(worker))).decode()
+        texts = [*answers.values(), relay_metrics_text(self._relays).decode()]
         silent = [text for worker, text in self._counted.items() if worker not in answers]
         return web.Response(
-            body=total_metrics(answers.values(), (self._past, *silent)),
+            body=total_metrics(texts, (self._past, *silent)),
             headers={"Content-Type": "text/plain; version=0.0.4"},
         )
 
@@ -151,13 +158,14 @@ class Front:
 PLACER = web.AppKey("placer", ProcessPlacer)
 
 
-def create_front(settings: Settings) -> web.Application:
-    """An application that holds no room, and the workers that do. It serves at once, while they still start."""
+def create_front(settings: Settings, relays: Mapping[str, int] | None = None) -> web.Application:
+    """An application that holds no room, and the workers that do. It serves at once, while they still start. `relays`:
+    see `Front`."""
     app = web.Application(middlewares=[middleware(settings.allow_origins)], client_max_size=MAX_BODY)
     placer = app[PLACER] = ProcessPlacer(settings)
     limiter = Limiter(settings.http_rate, HTTP_BURST)
     app.add_routes(LobbyApi(placer, limiter, lambda: placer.stopping).routes())
-    app.add_routes(Front(placer, settings, limiter).routes())
+    app.add_routes(Front(placer, settings, limiter, relays).routes())
     app.cleanup_ctx.append(_keep_workers)
     app.on_shutdown.append(_stop_workers)
     return app

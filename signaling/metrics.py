@@ -94,6 +94,13 @@ def metrics_text(house: House) -> bytes:
     return generate_latest(registry)
 
 
+def relay_metrics_text(counters: Mapping[str, float]) -> bytes:
+    """Of a process that holds no house, but the TURN server: a part of `/metrics`."""
+    registry = CollectorRegistry()
+    registry.register(_Relays(counters))
+    return generate_latest(registry)
+
+
 def _dropped(house: House) -> dict[str, int]:
     counted = house.stats
     return {
@@ -103,6 +110,15 @@ def _dropped(house: House) -> dict[str, int]:
         "outbox": counted.outbox_dropped,
         "records": counted.records_dropped,
     }
+
+
+class _Relays(Collector):
+    def __init__(self, counters: Mapping[str, float]) -> None:
+        self._counters = counters
+
+    def collect(self) -> Iterator[Metric]:
+        text = "Answers of TURN providers, restarts of our TURN server"
+        yield _by_label("dragoman_ice", text, "counter", self._counters)
 
 
 class _Collector(Collector):
@@ -122,8 +138,7 @@ class _Collector(Collector):
         yield CounterMetricFamily("dragoman_speech_seconds", "Speech in all segments", counted.speech_seconds)
         work = house.engine.translator.counters()
         yield _by_label("dragoman_engine", "What the engine did, dropped and failed, as it counts", "counter", work)
-        relays = house.ice.counters
-        yield _by_label("dragoman_ice", "Answers of TURN providers, restarts of our TURN server", "counter", relays)
+        yield from _Relays(house.ice.counters).collect()
         if house.parlour is not None:
             yield from _talk(house.parlour)
         if house.streaming is not None:

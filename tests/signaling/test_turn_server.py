@@ -30,7 +30,7 @@ from signaling.ice import shared_secret
 from signaling.settings import Settings
 from signaling.turn_server import DENIED, configuration, next_pause, prepare, running
 from tests.conftest import until
-from tests.e2e.serving import PATIENCE, child_of, free_port
+from tests.e2e.serving import PATIENCE, child_of, free_port, serving
 
 SECRET = "only here"
 
@@ -250,6 +250,16 @@ async def test_tls(tmp_path: Path) -> None:
         assert writer.get_extra_info("ssl_object").version() in ("TLSv1.2", "TLSv1.3")
         writer.close()
         await writer.wait_closed()
+
+
+@needs_coturn
+async def test_its_restarts_are_told_before_workers_too() -> None:
+    """Where nobody else counts them."""
+    turn = ("--turn", "127.0.0.1", "--turn-port", str(free_port()))
+    async with serving("--translator", "echo", "--dialogue", "none", "--workers", "2", *turn) as site:
+        assert (await site.get("/v1/stats"))["ice"] == {"turn_server_restarts": 0}
+        async with site.http.get(f"{site.url}/metrics") as answer:
+            assert 'dragoman_ice_total{counter="turn_server_restarts"} 0.0' in (await answer.text()).splitlines()
 
 
 @needs_coturn
