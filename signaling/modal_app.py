@@ -23,7 +23,7 @@ from aiohttp import web
 
 from signaling.__main__ import parser, settings_of
 from signaling.modal_placer import CloudError, Crowded, ModalPlacer, Probe
-from signaling.modal_settings import ModalSettings, carried
+from signaling.modal_settings import ModalSettings, carried, check
 from signaling.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,9 @@ region = cloud.region or None
 def _settings(**changes: Any) -> Settings:
     """As `dragoman serve` reads them from the environment."""
     return replace(settings_of(parser().parse_args(["serve"])), host="0.0.0.0", port=cloud.port, **changes)
+
+
+check(_settings(), deploying=modal.is_local())
 
 
 # Modal's objects as the rest of us sees them

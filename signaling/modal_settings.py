@@ -1,11 +1,15 @@
 """What a deployment on Modal can be told: what it costs, and where it is."""
 
+import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from signaling import ice
 from signaling.settings import Settings
+
+log = logging.getLogger(__name__)
 
 PREFIX = "DRAGOMAN_MODAL_"
 
@@ -80,3 +84,32 @@ def carried(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     secret = {f"DRAGOMAN_{field.name.upper()}" for field in fields(Settings) if not field.repr}
     ours = {name: value for name, value in environment.items() if name.startswith("DRAGOMAN_")}
     return DEFAULTS | {name: value for name, value in ours.items() if name not in secret}
+
+
+def check(settings: Settings, deploying: bool) -> None:
+    """Raises ValueError, a sentence for who deploys, if something cannot work on Modal. In a container, which alone
+    sees what is in the Secret, it is only logged: one that did not start would serve nobody, not even who needs no
+    relay."""
+    there = "in the Secret"
+    hidden: dict[str, Any] = {
+        "turn_secret": there,
+        "cloudflare_turn_token": there if settings.cloudflare_turn_key_id else "",
+        "twilio_auth_token": there if settings.twilio_account_sid else "",
+        "session_secret": there,
+    }
+    try:
+        _assert_possible(replace(settings, **hidden) if deploying else settings)
+    except ValueError as problem:
+        if deploying:
+            raise
+        log.error("%s", problem)
+
+
+def _assert_possible(settings: Settings) -> None:
+    ice.check(settings)
+    if settings.turn:
+        raise ValueError("DRAGOMAN_TURN starts a TURN server, and on Modal nobody could reach it: name another")
+    if not settings.session_secret:
+        raise ValueError(
+            "DRAGOMAN_SESSION_SECRET is not in the Secret: whoever's room moves comes back as somebody new"
+        )

@@ -43,6 +43,13 @@ def test_without_its_secret_nothing_is_deployed(account: Cloud) -> None:
     assert done.returncode != 0 and "dragoman" in done.stdout + done.stderr
 
 
+def test_what_cannot_work_is_not_deployed(account: Cloud) -> None:
+    account.plane.secrets.add("dragoman")
+    done = account.deploy(MODULE, DRAGOMAN_TURN_URLS="turn.example.org:3478")
+    assert done.returncode != 0 and "turn.example.org:3478" in done.stdout + done.stderr
+    account.plane.secrets.remove("dragoman")
+
+
 def test_each_container_gets_what_it_needs(account: Cloud) -> None:
     """GPUs for models only, sticky sessions for calls only, the knobs of the environment, and no secret in an image."""
     account.plane.secrets.add("dragoman")
