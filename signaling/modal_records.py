@@ -55,6 +55,7 @@ class ModalRecords:
         self._sizes: Counter[str] = Counter()  # of partitions, by room
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
+        self._writing = asyncio.Lock()
         self.lost = 0
         """Entries that were never written: the next container will not know those words."""
 
@@ -111,7 +112,11 @@ class ModalRecords:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write all that waits."""
+        """Write all that waits. When this returns it is written, whoever had begun to; and nothing overtakes."""
+        async with self._writing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         self._wake.clear()
         waiting, self._waiting, self._count = self._waiting, {}, 0
         changed, self._changed = self._changed, set()

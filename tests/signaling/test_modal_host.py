@@ -27,6 +27,7 @@ class Container:
 
     world: World
     host: RoomHost
+    lines: MemoryLines
     lobby: ModalPlacer
     runner: web.AppRunner
     http: aiohttp.ClientSession
@@ -45,7 +46,8 @@ class Container:
 async def container() -> AsyncIterator[Container]:
     world = World()
     settings = Settings(translator="echo", room_ttl=0.2, http_rate=1000)
-    records = ModalRecords(MemoryLines(), world.people)
+    lines = MemoryLines()
+    records = ModalRecords(lines, world.people)
     app = create_app(build_engine(settings), settings, records=records)
     host = RoomHost(app[HOUSE], world.lobby(), records, Memory(), "https://lobby.example")
     host.install(app)
@@ -54,7 +56,7 @@ async def container() -> AsyncIterator[Container]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     async with aiohttp.ClientSession() as http:
         base = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        yield Container(world, host, world.lobby(), runner, http, base)
+        yield Container(world, host, lines, world.lobby(), runner, http, base)
         await runner.cleanup()
 
 
@@ -132,4 +134,22 @@ async def test_a_container_that_stops_gives_its_rooms_up(container: Container) -
     await container.runner.cleanup()
     assert container.world.places("blue") == ["failed"]
     await ana.expect("session.state", lambda m: m["state"] == "draining")
+    await ana.close()
+
+
+async def test_a_container_that_stops_gives_its_rooms_up_when_all_words_are_kept(container: Container) -> None:
+    """Though they are on their way as it is stopped: the next container reads them, and nobody writes them later."""
+    await container.lobby.create("Blue", "simultaneous")
+    await container.lobby.place("blue")
+    ana = await container.client("blue")
+    container.lines.gate.clear()
+    await ana.send("chat.send", text="my last words")
+    await container.lines.begun.wait()
+    stopping = asyncio.create_task(container.runner.cleanup())
+    await until(lambda: container.host._house.draining and not container.host._house._sessions)
+    assert container.world.places("blue") == ["placed"]
+    container.lines.gate.set()
+    await stopping
+    assert [one["text"] for one in container.lines.partitions["blue"]] == ["my last words"]
+    assert container.world.places("blue") == ["failed"]
     await ana.close()

@@ -22,8 +22,15 @@ class MemoryLines:
     def __init__(self) -> None:
         self.partitions: dict[str, list[Any]] = {}
         self.failing = False
+        self.begun = asyncio.Event()
+        """Somebody writes."""
+        self.gate = asyncio.Event()
+        """Nothing is written before."""
+        self.gate.set()
 
     async def put(self, partition: str, items: Sequence[Any]) -> None:
+        self.begun.set()
+        await self.gate.wait()
         if self.failing:
             raise CloudError("no")
         self.partitions.setdefault(partition, []).extend(items)
