@@ -275,6 +275,7 @@ class RoomServer:
 
     @modal.enter()
     async def start(self) -> None:
+        from rtc.stats import Stats
         from signaling.engines import remote_engine
         from signaling.modal_host import RoomHost
         from signaling.modal_records import ModalRecords
@@ -283,10 +284,11 @@ class RoomServer:
         lobby = await _url_of("Lobby")
         settings = _settings(public_url=lobby, max_rooms=cloud.rooms_per_container)
         settings = replace(settings, allow_origins=(*settings.allow_origins, await _url_of("RoomServer")))
-        records = ModalRecords(_Lines("words"), _Store("people"))
+        stats = Stats()
+        records = ModalRecords(_Lines("words"), _Store("people"), stats)
         facts = _Store("facts")
         engine = remote_engine(_Calls(), await facts.get("engine"))
-        application = create_app(engine, settings, records=records)
+        application = create_app(engine, settings, records=records, stats=stats)
         RoomHost(application[HOUSE], _placer(settings), records, facts, lobby).install(application)
         self.site = _Site(application)
         await self.site.open()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
+from rtc.stats import Stats
 from rtc.transcript import MAX_ENTRIES, Entry
 from signaling.modal_placer import CloudError, Store
 from signaling.placement import RoomCard
@@ -46,9 +47,11 @@ class Lines(Protocol):
 class ModalRecords:
     """Implements `placement.Records`. `run` writes; nothing here waits for it."""
 
-    def __init__(self, lines: Lines, people: Store) -> None:
+    def __init__(self, lines: Lines, people: Store, stats: Stats) -> None:
+        """`stats`: where words are counted that were never written: the next container will not know them."""
         self._lines = lines
         self._people = people
+        self._stats = stats
         self._heads: dict[str, int] = {}
         self._waiting: dict[str, list[dict[str, Any]]] = {}  # by room
         self._count = 0
@@ -56,8 +59,6 @@ class ModalRecords:
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
-        self.lost = 0
-        """Entries that were never written: the next container will not know those words."""
 
     def changed(self, card: RoomCard) -> None:
         """Remember how many are there, to be written."""
@@ -68,7 +69,7 @@ class ModalRecords:
     def put(self, room_id: str, entry: Entry) -> None:
         """Remember the words, to be written."""
         if self._count >= MAX_WAITING:
-            self.lost += 1
+            self._stats.records_dropped += 1
             return
         self._count += 1
         self._waiting.setdefault(room_id, []).append(asdict(entry))
@@ -128,7 +129,7 @@ class ModalRecords:
                     await self._lines.drop(room_id, MAX_PARTITION // 4)
                     self._sizes[room_id] -= MAX_PARTITION // 4
             except CloudError as error:
-                self.lost += len(items)
+                self._stats.records_dropped += len(items)
                 log.warning("words of %s were not kept: %s", room_id, error)
         for room_id in changed:
             if (count := self._heads.get(room_id)) is None:

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from rtc.stats import Stats
 from signaling.engines import build_engine
 from signaling.modal_host import SESSION, RoomHost
 from signaling.modal_placer import ModalPlacer
@@ -47,8 +48,9 @@ async def container() -> AsyncIterator[Container]:
     world = World()
     settings = Settings(translator="echo", room_ttl=0.2, http_rate=1000)
     lines = MemoryLines()
-    records = ModalRecords(lines, world.people)
-    app = create_app(build_engine(settings), settings, records=records)
+    stats = Stats()
+    records = ModalRecords(lines, world.people, stats)
+    app = create_app(build_engine(settings), settings, records=records, stats=stats)
     host = RoomHost(app[HOUSE], world.lobby(), records, Memory(), "https://lobby.example")
     host.install(app)
     runner = web.AppRunner(app, shutdown_timeout=2)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from rtc.stats import Stats
 from rtc.transcript import Entry
 from signaling import modal_records
 from signaling.modal_placer import CloudError
@@ -58,13 +59,13 @@ def card(room: str = "blue", people: int = 1) -> RoomCard:
 async def test_the_next_container_reads_what_the_last_one_wrote() -> None:
     """In order; each entry once, with its last words; nothing of other rooms."""
     lines, people = MemoryLines(), Memory()
-    first = ModalRecords(lines, people)
+    first = ModalRecords(lines, people, Stats())
     first.put("blue", entry(1))
     first.put("blue", entry(2))
     first.put("red", entry(9))
     first.put("blue", entry(1, es="hola"))
     await first.flush()
-    kept = await ModalRecords(lines, people).load("blue")
+    kept = await ModalRecords(lines, people, Stats()).load("blue")
     assert [(one.segment_id, one.text, one.translations) for one in kept] == [
         ("seg-1", "hello", {"es": "hola"}),
         ("seg-2", "hello", {}),
@@ -74,7 +75,7 @@ async def test_the_next_container_reads_what_the_last_one_wrote() -> None:
 async def test_heads_are_written_when_they_change_and_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modal_records, "RENEW", 0.01)
     people = Memory()
-    records = ModalRecords(MemoryLines(), people)
+    records = ModalRecords(MemoryLines(), people, Stats())
     running = asyncio.create_task(records.run())
     records.changed(card(people=2))
     await people.until(lambda: "blue" in people.entries)
@@ -94,7 +95,7 @@ async def test_heads_are_renewed_while_people_talk(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(modal_records, "RENEW", 0.05)
     people = Memory()
     lines = MemoryLines()
-    records = ModalRecords(lines, people)
+    records = ModalRecords(lines, people, Stats())
     running = asyncio.create_task(records.run())
     records.changed(card(people=2))
     await people.until(lambda: "blue" in people.entries)
@@ -111,7 +112,7 @@ async def test_heads_are_renewed_while_people_talk(monkeypatch: pytest.MonkeyPat
 async def test_rooms_that_end_while_heads_are_written_stop_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the others everything is written on."""
     people, lines = Memory(), MemoryLines()
-    records = ModalRecords(lines, people)
+    records = ModalRecords(lines, people, Stats())
     running = asyncio.create_task(records.run())
     rooms = {f"room-{number}" for number in range(3)}
     for room in rooms:
@@ -128,11 +129,12 @@ async def test_rooms_that_end_while_heads_are_written_stop_nothing(monkeypatch: 
 
 async def test_a_failing_control_plane_costs_words_but_no_call() -> None:
     lines = MemoryLines()
-    records = ModalRecords(lines, Memory())
+    stats = Stats()
+    records = ModalRecords(lines, Memory(), stats)
     lines.failing = True
     records.put("blue", entry(1))
     await records.flush()
-    assert records.lost == 1
+    assert stats.records_dropped == 1
     assert await records.load("blue") == []
     lines.failing = False
     records.put("blue", entry(2))
@@ -145,10 +147,11 @@ async def test_what_waits_and_what_is_kept_is_bounded(monkeypatch: pytest.Monkey
     monkeypatch.setattr(modal_records, "MAX_WAITING", 8)
     monkeypatch.setattr(modal_records, "MAX_PARTITION", 12)
     lines = MemoryLines()
-    records = ModalRecords(lines, Memory())
+    stats = Stats()
+    records = ModalRecords(lines, Memory(), stats)
     for number in range(10):
         records.put("blue", entry(number))
-    assert records.lost == 2
+    assert stats.records_dropped == 2
     await records.flush()
     for number in range(10, 15):
         records.put("blue", entry(number))
@@ -160,7 +163,7 @@ async def test_what_waits_and_what_is_kept_is_bounded(monkeypatch: pytest.Monkey
 async def test_entries_of_another_version_are_left_out() -> None:
     lines = MemoryLines()
     lines.partitions["blue"] = ["a string", {"text": "of old"}, None]
-    records = ModalRecords(lines, Memory())
+    records = ModalRecords(lines, Memory(), Stats())
     records.put("blue", entry(1))
     await records.flush()
     assert [one.segment_id for one in await records.load("blue")] == ["seg-1"]
