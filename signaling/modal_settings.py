@@ -75,8 +75,14 @@ class ModalSettings:
         return cls(**values)
 
 
-DEFAULTS = {"DRAGOMAN_TRANSLATOR": "seamless", "DRAGOMAN_DIALOGUE": "moshi", "DRAGOMAN_ROOM_TTL": "600"}
-"""Where they differ from a machine of one's own: an empty room keeps a container, which costs."""
+DEFAULTS = {
+    "DRAGOMAN_TRANSLATOR": "seamless",
+    "DRAGOMAN_DIALOGUE": "moshi",
+    "DRAGOMAN_ROOM_TTL": "600",
+    "DRAGOMAN_HTTP_RATE": "100",
+}
+"""Where they differ from a machine of one's own: an empty room keeps a container, which costs; and all requests come
+from Modal's proxy, as if one client sent them, also when everybody of a container comes back at once."""
 
 
 def carried(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from signaling.limits import HTTP_BURST, Limiter
 from signaling.modal_settings import PREFIX, ModalSettings, carried, check
 from signaling.settings import Settings
 
@@ -18,6 +19,15 @@ def test_each_setting_is_a_variable() -> None:
     assert (read.room_min, read.room_cpu, read.app) == (3, 0.5, "dragoman")
     with pytest.raises(ValueError, match="many"):
         ModalSettings.read({"DRAGOMAN_MODAL_ROOM_MIN": "many"})
+
+
+def test_everybody_of_a_container_comes_back_soon() -> None:
+    """It died: all ask the lobby at once, from one address, and again two seconds after a refusal."""
+    limiter = Limiter(float(carried({})["DRAGOMAN_HTTP_RATE"]), HTTP_BURST)
+    away = ModalSettings().rooms_per_container * Settings().room_capacity
+    for now in range(0, 12, 2):
+        away -= sum(limiter.take("the proxy", now) for _ in range(away))
+    assert away <= 0
 
 
 def test_secrets_do_not_travel_with_the_settings() -> None:
