@@ -70,7 +70,10 @@ def prepare(settings: Settings) -> tuple[Settings, TurnServer]:
             raise ValueError(f"--turn cannot read {file}")
     public, local = _addresses(settings.turn)
     host = public if settings.turn == "auto" else settings.turn
-    _check_free(local, settings.turn_port)
+    _check_free(local, settings.turn_port, socket.SOCK_DGRAM)
+    _check_free(local, settings.turn_port, socket.SOCK_STREAM)
+    if settings.turn_cert:
+        _check_free(local, settings.turn_tls_port, socket.SOCK_STREAM)
     settings = replace(
         settings,
         turn_urls=tuple(urls(host, settings)),
@@ -158,13 +161,17 @@ def _addresses(turn: str) -> tuple[str, str]:
     return public or local, local
 
 
-def _check_free(address: str, port: int) -> None:
-    """coturn itself shares a port with whoever has it, and then gets half of the packets. Raises ValueError."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+def _check_free(address: str, port: int, kind: socket.SocketKind) -> None:
+    """coturn itself shares a UDP port with whoever has it, and then gets half of the packets; for a TCP port it waits,
+    and serves nobody meanwhile. Raises ValueError."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if kind is socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else connections that are over count, too
         try:
             probe.bind((address, port))
         except OSError as error:
-            raise ValueError(f"--turn cannot listen on {address}:{port}: {error.strerror}") from None
+            name = "TCP" if kind is socket.SOCK_STREAM else "UDP"
+            raise ValueError(f"--turn cannot listen on {name} {address}:{port}: {error.strerror}") from None
 
 
 @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -221,8 +222,22 @@ def test_one_that_does_not_come_up_is_said(tmp_path: Path) -> None:
 async def test_two_cannot_have_one_port() -> None:
     """coturn would share it, and each would get half of the packets."""
     async with started() as (settings, _):
-        with pytest.raises(ValueError, match="cannot listen on 127"):
+        with pytest.raises(ValueError, match="cannot listen on UDP 127"):
             prepare(Settings(turn="127.0.0.1", turn_port=settings.turn_port))
+
+
+@needs_coturn
+def test_it_needs_its_tcp_ports_too(tmp_path: Path) -> None:
+    """coturn would wait for them, and serve nobody by UDP either."""
+    pem = tmp_path / "a.pem"
+    pem.touch()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        with pytest.raises(ValueError, match=f"cannot listen on TCP 127.0.0.1:{taken}"):
+            prepare(Settings(turn="127.0.0.1", turn_port=taken))
+        tls: dict[str, Any] = {"turn_cert": str(pem), "turn_key": str(pem), "turn_tls_port": taken}
+        with pytest.raises(ValueError, match=f"cannot listen on TCP 127.0.0.1:{taken}"):
+            prepare(Settings(turn="127.0.0.1", turn_port=free_port(), **tls))
 
 
 @needs_coturn
