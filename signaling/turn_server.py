@@ -68,6 +68,10 @@ def prepare(settings: Settings) -> tuple[Settings, TurnServer]:
     for file in filter(None, (settings.turn_cert, settings.turn_key)):
         if not os.access(file, os.R_OK):
             raise ValueError(f"--turn cannot read {file}")
+    if settings.turn_secret.strip(" \"'") != settings.turn_secret or not settings.turn_secret.isprintable():
+        raise ValueError(
+            "--turn-secret must not begin or end with a space, quotation mark or line's end: coturn skips it"
+        )
     public, local = _addresses(settings.turn)
     host = public if settings.turn == "auto" else settings.turn
     _check_free(local, settings.turn_port, socket.SOCK_DGRAM)

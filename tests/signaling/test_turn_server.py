@@ -110,6 +110,15 @@ def test_what_cannot_work_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         prepare(Settings(turn="nowhere.invalid"))
     with pytest.raises(ValueError, match=r"cannot read .*missing\.pem"):
         prepare(Settings(turn="auto", turn_cert=str(tmp_path / "missing.pem"), turn_key="b.pem"))
+    for secret in (
+        "from a file\n",
+        "a\nno-auth",
+        " a",
+        "a ",
+        '"a"',
+    ):  # coturn would have another one, or another option
+        with pytest.raises(ValueError, match="turn-secret"):
+            prepare(Settings(turn="127.0.0.1", turn_port=free_port(), turn_secret=secret))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match="install the package coturn"):
         prepare(Settings(turn="auto"))
