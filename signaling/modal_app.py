@@ -9,7 +9,6 @@ MoshiServer  one sticky session for each conversation; WebRTC ends beside the mo
 import asyncio
 import contextlib
 import logging
-import queue
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -79,7 +78,9 @@ async def _cloud_errors(patience: float | None = STORE_PATIENCE) -> AsyncIterato
     try:
         async with asyncio.timeout(patience):
             yield
-    except (modal.exception.Error, OSError, TimeoutError, aiohttp.ClientError, queue.Full) as error:
+    except CloudError:
+        raise
+    except Exception as error:  # modal's client lets through what its connection raises: grpclib's errors, h2's, others
         log.warning("modal: %r", error)
         raise CloudError("The servers cannot be reached at this moment. We go on trying.") from error
 

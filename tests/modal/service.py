@@ -31,6 +31,8 @@ class Service:
         """Seconds that an answer takes, by the RPC's name."""
         self.failures: dict[str, Status] = {}
         """What an RPC of that name answers instead."""
+        self.cut: set[str] = set()
+        """RPCs whose stream is reset before they are answered, as when a connection breaks."""
 
     def __mapping__(self) -> Mapping[str, Handler]:
         """As grpclib asks for it."""
@@ -52,6 +54,9 @@ class Service:
             self.calls[name] += 1
             if delay := self.delays.get(name):
                 await asyncio.sleep(delay)
+            if name in self.cut:
+                await stream.cancel()
+                return
             if (status := self.failures.get(name)) is not None:
                 raise GRPCError(status, f"{name} fails, as the test wants")
             if method is None:

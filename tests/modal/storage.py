@@ -45,6 +45,11 @@ class Storage(Service):
         """Put something into a Dict, as another program would."""
         self.dicts.setdefault(name, {})[serialize(key)] = serialize(value)
 
+    def queued(self, name: str, partition: str) -> list[object]:
+        """What is in a partition of a Queue."""
+        found = self.queues.get(name, {}).get(partition, Partition())
+        return [deserialize(value, None) for value in found.items.values()]
+
     # Dict
 
     async def DictGetOrCreate(self, request: api_pb2.DictGetOrCreateRequest) -> api_pb2.DictGetOrCreateResponse:

@@ -10,6 +10,7 @@ pytest.importorskip("modal", reason="modal is not installed: pip install 'dragom
 from grpclib import Status
 
 from tests.client import Client
+from tests.conftest import until
 from tests.modal.cloud import Cloud
 from tests.modal.people import Visitor
 
@@ -87,6 +88,23 @@ async def test_a_control_plane_that_is_slow_or_fails(cloud: Cloud, visitor: Visi
         plane.failures = {}
     bob = await visitor.join(room, "Bob", "en")
     assert [one["name"] for one in bob.joined["participants"]] == ["Ana", "Bob"]
+
+
+async def test_a_control_plane_whose_connections_break(cloud: Cloud, visitor: Visitor) -> None:
+    """One is told so; and who was writing down words and head counts then goes on with it."""
+    room = await visitor.room()
+    await visitor.place(room)
+    cloud.plane.cut = {"DictContents", "DictUpdate"}
+    try:
+        answer = await visitor.ask("GET", "/v1/rooms")
+        assert (answer.status, answer.json()["code"]) == (503, "cloud_failing")
+        before = cloud.plane.calls["DictUpdate"]
+        ana = await visitor.join(room, "Ana", "es")
+        await until(lambda: cloud.plane.calls["DictUpdate"] >= before + 4)  # it has been tried three times again
+    finally:
+        cloud.plane.cut = set()
+    await ana.send("chat.send", text="kept")
+    await until(lambda: cloud.plane.queued("dragoman-words", room))
 
 
 async def test_an_entry_of_an_older_version(cloud: Cloud, visitor: Visitor) -> None:
