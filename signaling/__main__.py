@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -76,10 +77,17 @@ HELP: dict[str, str] = {
 FLAGS = {"allow_origins": "allow-origin", "turn_urls": "turn-url", "hibiki_model": "hibiki"}
 """Those that are not the setting's name."""
 
+PORTS = ("port", "turn_port", "turn_tls_port")
+
 EPILOG = """\
 Every option can be set in the environment too: --turn-secret as DRAGOMAN_TURN_SECRET (lists separated by commas); HOST
 and PORT go by those names. Media flow over UDP on ports that the system chooses, unless --media-ports does.
 """
+
+
+def _flag(name: str) -> str:
+    """Of a setting."""
+    return "--" + FLAGS.get(name, name.replace("_", "-"))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -91,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="run the server", epilog=EPILOG)
     for field in fields(Settings):
-        flag = "--" + FLAGS.get(field.name, field.name.replace("_", "-"))
+        flag = _flag(field.name)
         variable = field.name.upper() if field.name in ("host", "port") else "DRAGOMAN_" + field.name.upper()
         text = f"{HELP[field.name]} (default: {field.default or 'none'})"
         if isinstance(field.default, tuple):
@@ -143,6 +151,7 @@ def application(settings: Settings) -> web.Application:
     settings that cannot be."""
     if settings.workers < 1:
         raise ValueError("There must be one worker at least.")
+    _check_numbers(settings)
     ice.check(settings)
     settings, turn = turn_server.prepare(settings) if settings.turn else (settings, None)
     if settings.workers > 1:
@@ -155,6 +164,15 @@ def application(settings: Settings) -> web.Application:
     if turn is not None:
         app.cleanup_ctx.insert(0, turn_server.beside(turn, counters))
     return app
+
+
+def _check_numbers(settings: Settings) -> None:
+    """Raises ValueError for one that cannot be: a port that is none is another one to some event loops."""
+    for field in fields(Settings):
+        value = getattr(settings, field.name)
+        highest = 65535 if field.name in PORTS else math.inf
+        if isinstance(value, int | float) and not (0 <= value <= highest and value < math.inf):
+            raise ValueError(f"{_flag(field.name)} cannot be {value}")
 
 
 async def _serve(app: web.Application, settings: Settings) -> int:

@@ -67,6 +67,10 @@ def test_help_names_every_setting() -> None:
         (["serve", "--workers", "0"], 2, "one worker at least"),
         (["serve", "--workers", "2", "--port", "0", "--translator", "babelfish"], 2, "there are: auto, echo, "),
         (["serve", "--port", "many"], 2, "invalid int value"),
+        (["serve", "--translator", "echo", "--port", "99999"], 2, "--port cannot be 99999"),
+        (["serve", "--turn", "--turn-port", "65536"], 2, "--turn-port cannot be 65536"),
+        (["serve", "--grace", "nan"], 2, "--grace cannot be nan"),
+        (["serve", "--message-rate", "-1"], 2, "--message-rate cannot be -1"),
         (["serve", "--turn-url", "turn:turn.example.org"], 2, "--turn-url needs --turn-secret"),
         (["serve", "--turn", "nowhere.invalid"], 2, "no such IPv4 address"),
         ([], 2, "required: command"),
@@ -74,7 +78,7 @@ def test_help_names_every_setting() -> None:
 )
 def test_mistakes_are_explained(arguments: list[str], status: int, said: str) -> None:
     """One sentence, no traceback."""
-    ended = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True)
+    ended = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60)
     assert ended.returncode == status and said in ended.stderr and "Traceback" not in ended.stderr
 
 
