@@ -69,9 +69,13 @@ class ModalSettings:
         """Raises ValueError for a number that is none."""
         values: dict[str, Any] = {}
         for field in fields(cls):
-            if (text := environment.get(PREFIX + field.name.upper())) is not None:
+            variable = PREFIX + field.name.upper()
+            if (text := environment.get(variable)) is not None:
                 kind: type[Any] = type(field.default)
-                values[field.name] = kind(text)
+                try:
+                    values[field.name] = kind(text)
+                except ValueError:
+                    raise ValueError(f"{variable} is a number, not {text!r}") from None
         return cls(**values)
 
 

@@ -17,7 +17,7 @@ README = Path(__file__).parents[2] / "README.md"
 def test_each_setting_is_a_variable() -> None:
     read = ModalSettings.read({"DRAGOMAN_MODAL_ROOM_MIN": "3", "DRAGOMAN_MODAL_ROOM_CPU": "0.5", "PATH": "/bin"})
     assert (read.room_min, read.room_cpu, read.app) == (3, 0.5, "dragoman")
-    with pytest.raises(ValueError, match="many"):
+    with pytest.raises(ValueError, match="DRAGOMAN_MODAL_ROOM_MIN is a number, not 'many'"):
         ModalSettings.read({"DRAGOMAN_MODAL_ROOM_MIN": "many"})
 
 
