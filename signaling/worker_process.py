@@ -130,7 +130,10 @@ class WorkerProcess:
     async def _hear(self, control: Control) -> None:
         while (message := await control.receive()) is not None:
             self._unanswered = 0
-            self._told(message)
+            try:
+                self._told(message)
+            except (TypeError, ValueError) as error:  # it may be of another version, if ours was replaced on the disk
+                log.error("worker %s says what cannot be understood: %s", self.pid, error)
 
     async def _watch(self, control: Control, process: asyncio.subprocess.Process) -> None:
         """One that lives and does nothing is worse than one that is dead: its rooms would stay in it."""

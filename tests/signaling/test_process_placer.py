@@ -5,17 +5,21 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from rtc.transcript import MAX_CHARACTERS, Entry
 from signaling import process_placer, worker_process
+from signaling.control import Control
 from signaling.placement import NoPlace
 from signaling.process_placer import ProcessPlacer
 from signaling.settings import Settings
 from tests.client import PATIENCE
+from tests.conftest import until
 
 
 @pytest.fixture
@@ -90,6 +94,23 @@ async def test_a_worker_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, pla
                 assert (await placer.place(card.id)).url != f"unix:{hung.path}"
                 break
     assert (await placer.place(settled.id)).generation > 1
+
+
+async def test_a_worker_of_another_version_ends_nobody_else(settings: Settings, tmp_path: Path) -> None:
+    """It was started after an update, and says of a room's words what this version does not know."""
+    ours, its = socket.socketpair()
+    worker = worker_process.WorkerProcess(ProcessPlacer(settings), settings, tmp_path / "worker")
+    control, other = await Control.over(ours), await Control.over(its)
+    hearing = asyncio.ensure_future(worker._hear(control))
+    other.send("entry", room="blue", entry={"kind": "speech", "mood": "glad"})
+    other.send("changed", card={"id": "blue"})
+    other.send("of another time")
+    other.send("draining")
+    await until(lambda: worker.draining or hearing.done())
+    other.close()
+    await hearing
+    assert worker.draining
+    control.close()
 
 
 async def test_a_room_full_of_words_moves(placer: ProcessPlacer) -> None:
