@@ -107,13 +107,14 @@ class ProcessPlacer:
             media_ports=share_of(self._settings.media_ports, number, len(self._workers)),
             dialogue=self._settings.dialogue if number == 0 else "none",
         )
-        clock, life, pause = asyncio.get_running_loop().time, 0, FIRST_PAUSE
+        clock, life, pause, served = asyncio.get_running_loop().time, 0, FIRST_PAUSE, False
         while True:
             started, life = clock(), life + 1
             worker = self._workers[number] = WorkerProcess(self, settings, folder / f"{number}-{life}")
             status = await worker.run()
-            if status == BAD_SETTINGS:
-                raise _BadSettings
+            if status == BAD_SETTINGS and not served:
+                raise _BadSettings  # else what they name has gone since, and the others go on as they are
+            served |= worker.listening
             log.warning("worker %d of %d ended with %d", number + 1, len(self._workers), status)
             if clock() - started >= STEADY:
                 pause = FIRST_PAUSE

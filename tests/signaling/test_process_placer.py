@@ -58,6 +58,27 @@ async def test_a_worker_that_does_not_come_up_is_tried_again(
     assert placement.generation == 1 and placement == await placer.place(card.id)
 
 
+async def test_a_worker_that_cannot_be_replaced_ends_nobody_else(
+    monkeypatch: pytest.MonkeyPatch, placer: ProcessPlacer, tmp_path: Path
+) -> None:
+    """The weights are gone from the disk, say: the other worker goes on, and the lost one comes when they are back."""
+    async with asyncio.timeout(3 * PATIENCE):
+        while len(workers := list(placer)) < 2:
+            await placer._changed.wait()
+    tries = tmp_path / "tries"
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho >> {tries}\nexit {worker_process.BAD_SETTINGS}\n")
+    python.chmod(0o755)
+    real = sys.executable
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert workers[0].pid is not None
+    os.kill(workers[0].pid, signal.SIGKILL)
+    await until(lambda: placer.ended.is_set() or (tries.exists() and len(tries.read_text()) > 1))
+    assert not placer.stopping and [*placer] == workers[1:]
+    monkeypatch.setattr(sys, "executable", real)
+    await until(lambda: len([*placer]) == 2)
+
+
 async def test_a_place_is_taken_once_by_however_many_ask(placer: ProcessPlacer) -> None:
     """One generation for all of them; the next only when its worker is gone."""
     card = await placer.create("Blue", "consecutive")
