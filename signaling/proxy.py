@@ -80,8 +80,9 @@ async def _pass(source: Side, sink: Side) -> None:
 
 
 def _said(code: int | None) -> int:
-    """A close code that may be sent (RFC 6455 section 7.4): one that died without a word is started anew."""
-    return WSCloseCode.SERVICE_RESTART if code in (None, WSCloseCode.ABNORMAL_CLOSURE) else code
+    """A close code that may be sent (RFC 6455 section 7.4): one that died without a word is started anew. aiohttp says
+    0 of who closed without a code, as pages may."""
+    return WSCloseCode.SERVICE_RESTART if code in (None, WSCloseCode.ABNORMAL_CLOSURE) else code or WSCloseCode.OK
 
 
 def _url(request: web.Request) -> str:

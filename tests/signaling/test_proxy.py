@@ -16,6 +16,7 @@ from signaling.limits import Limiter
 from signaling.process_placer import ProcessPlacer
 from signaling.settings import Settings
 from tests.client import PATIENCE
+from tests.conftest import until
 
 
 class Worker:
@@ -142,3 +143,27 @@ async def test_nobody_has_all_transcripts_looked_through_without_end(front: Outs
             async with http.get(url) as answer:
                 answers.append(answer.status)
     assert answers == [404, 404, 404, 429, 429] and front.worker.looked == 3
+
+
+async def test_who_closes_without_a_code_breaks_no_rule_beyond(front: Outside) -> None:
+    """A page does, by `close()`; the worker is told that it was closed, not something that may not be said."""
+    told: list[tuple[int | None, BaseException | None]] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        async for _ in ws:
+            pass
+        told.append((ws.close_code, ws.exception()))
+        return ws
+
+    front.worker.answer = answer
+    async with aiohttp.ClientSession() as http:
+        ws = await http.ws_connect(front.url)
+        await ws._writer.send_frame(b"", aiohttp.WSMsgType.CLOSE)
+        async with asyncio.timeout(PATIENCE):
+            await front.done.wait()
+            assert (await ws.receive()).type is aiohttp.WSMsgType.CLOSE
+        await ws.close()
+    await until(lambda: told)
+    assert told == [(aiohttp.WSCloseCode.OK, None)]
