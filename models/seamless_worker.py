@@ -356,9 +356,11 @@ def _common(text: str, beginning: str) -> int:
 
 def is_hallucination(text: str, seconds: float) -> bool:
     """Whether a model made this up, as they do of silence and noise: the same words over and over, or more of them than
-    anybody can say. The first bound is Whisper's (Radford et al. 2022, arXiv 2212.04356, §4.5)."""
-    written = text.encode()
-    repeats = len(written) > COMPRESSED_OVERHEAD and len(written) / len(zlib.compress(written)) > MAX_COMPRESSION
+    anybody can say. The first bound is Whisper's (Radford et al. 2022, arXiv 2212.04356, §4.5), but of letters: in
+    UTF-8 all those of a script begin alike, and good Hindi, Thai or Georgian would seem to repeat itself."""
+    letters = bytes(ord(letter) & 0xFF for letter in text)  # tells those of one script apart; of Han, nearly all
+    enough = len(text.encode()) > COMPRESSED_OVERHEAD
+    repeats = enough and len(letters) / len(zlib.compress(letters)) > MAX_COMPRESSION
     return repeats or len(text) > CHARACTERS_AT_LEAST + CHARACTERS_PER_SECOND * seconds
 
 

@@ -266,3 +266,25 @@ def test_words_made_up_of_noise_are_known_by_their_repetition_or_their_number() 
     assert is_hallucination("x" * 130, 1.0)
     assert not is_hallucination("yes yes yes", 1.0)
     assert not is_hallucination("The meeting on Tuesday is moved to Thursday, since the room is taken.", 3.0)
+
+
+SAID = {
+    "hi": "अगर आप कल सुबह नौ बजे तक आ सकते हैं तो हम साथ में बैठकर सारी बातें कर लेंगे, और अगर नहीं आ सकते हैं तो मुझे फोन कर दीजिए, "
+    "मैं परसों का समय रख लूँगा, क्योंकि परसों मेरे पास और कोई काम नहीं है और हम आराम से बैठकर बात कर सकते हैं, और "
+    "उसके बाद खाना भी साथ खाएँगे।",
+    "th": "พรุ่งนี้ถ้าคุณว่างตอนเก้าโมงเช้าเราจะนั่งคุยกันเรื่องงานทั้งหมด แต่ถ้าคุณไม่ว่างก็โทรบอกผมนะครับ ผมจะเลื่อนไปเป็นวันมะรืน "
+    "เพราะวันมะรืนผมไม่มีงานอะไร และเราจะได้นั่งคุยกันสบายๆ ไม่ต้องรีบร้อน",
+    "ka": "ყველა ადამიანი იბადება თავისუფალი და თანასწორი თავისი ღირსებითა და უფლებებით. მათ მინიჭებული აქვთ გონება და "
+    "სინდისი და ერთმანეთის მიმართ უნდა იქცეოდნენ ძმობის სულისკვეთებით.",
+    "my": "လူတိုင်းသည် တူညီ လွတ်လပ်သော ဂုဏ်သိက္ခာဖြင့် လည်းကောင်း၊ တူညီလွတ်လပ်သော အခွင့်အရေးများဖြင့် လည်းကောင်း၊ "
+    "မွေးဖွားလာသူများ ဖြစ်သည်။ ထိုသူတို့၌ ပိုင်းခြား ဝေဖန်တတ်သော ဉာဏ်နှင့် ကျင့်ဝတ် သိတတ်သော စိတ်တို့ရှိကြ၍ ထိုသူတို့သည် "
+    "အချင်းချင်း မေတ္တာထား၍ ဆက်ဆံကျင့်သုံးသင့်၏။",
+    "zh": "人人生而自由，在尊严和权利上一律平等。他们赋有理性和良心，并应以兄弟关系的精神相对待。",
+}
+"""What people say in 10 to 20 s, in scripts of two and three bytes a letter."""
+
+
+@pytest.mark.parametrize("language", SAID)
+def test_good_speech_is_believed_in_every_script(language: str) -> None:
+    assert not is_hallucination(SAID[language], 20.0)
+    assert is_hallucination(SAID[language][:14] * 12, 20.0), "the same over and over is not"
