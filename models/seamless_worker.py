@@ -164,10 +164,14 @@ class Worker:
     def _run(self) -> None:
         while (batch := self._next()) is not None:
             began = time.monotonic()
-            self._try(batch)
-            self.counters["seconds_busy"] += time.monotonic() - began
-            if self._broken:
+            try:
+                self._try(batch)
+            except Exception as error:  # the GPU's, or while making good what failed: nobody may wait for ever
+                self._broken = EngineBroken(f"The GPU failed and the server must be started anew: {error}")
+                for work in batch:
+                    work.end(self._broken)
                 break
+            self.counters["seconds_busy"] += time.monotonic() - began
         with self._changed:
             failure = self._broken or EngineFailed("The interpreter is shutting down.")
             while waiting := self._scheduler.take():
@@ -186,15 +190,13 @@ class Worker:
                 self._changed.wait()
 
     def _try(self, batch: Sequence[Work]) -> None:
-        """Serve a batch; if that fails, each of it alone."""
+        """Serve a batch; if that fails, each of it alone. Raises what nothing can be done about."""
         try:
             self._serve(batch)
         except Exception as error:  # whatever a network raises is told to those who wait for it
             if _is_fatal(error):
-                self._broken = EngineBroken(f"The GPU failed and the server must be started anew: {error}")
-                for work in batch:
-                    work.end(self._broken)
-            elif len(batch) > 1:
+                raise
+            if len(batch) > 1:
                 log.warning("a batch of %d failed, going on one by one: %s", len(batch), error)
                 self._release_memory()
                 for work in batch:

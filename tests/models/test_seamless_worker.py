@@ -122,6 +122,31 @@ def test_a_gpu_that_lost_its_context_breaks_the_engine_and_all_are_told(faulty: 
     worker.close()
 
 
+def test_a_gpu_that_fails_once_more_when_its_memory_is_freed_leaves_nobody_waiting(
+    faulty: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library's own error, as cuDNN's, does not tell that the context is lost. What is called next does."""
+
+    def fault(clips: Sequence[Pcm]) -> None:
+        faulty.device = torch.device("cuda")
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")
+
+    def lost() -> None:
+        called.set()
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    called = threading.Event()
+    faulty.fault = fault
+    monkeypatch.setattr(torch.cuda, "empty_cache", lost)
+    worker = Worker(faulty)
+    works = submitted(worker, [1.0, 1.2, 9.0])
+    worker.start()
+    called.wait()
+    worker.close()  # its thread has ended, well or not
+    assert all(work.done for work in works)
+    assert all(isinstance(outcome(work), EngineBroken) for work in [*works, *submitted(worker, [1.0])])
+
+
 def test_closing_answers_those_who_wait(model: SeamlessModel) -> None:
     worker = Worker(model)
     (work,) = submitted(worker, [1.0])
