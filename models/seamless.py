@@ -4,10 +4,11 @@ While somebody speaks, all they said so far in this segment is translated anew a
 settled is committed, and clause by clause spoken. The weights are Meta's, for non-commercial use (CC-BY-NC 4.0).
 """
 
+import itertools
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,9 @@ SILENCE = 10 ** (-60 / 20)
 
 LONGEST_SENTENCE = 300
 """Characters translated in one go; the model learnt sentences."""
+
+AT_ONCE = 8
+"""Sentences of a text that wait or are computed at a time: enough for a batch, and few beside what else may wait."""
 
 BLOCK = 64 << 20
 """Bytes between two reports of progress."""
@@ -180,8 +184,8 @@ class SeamlessTranslator:
         return SeamlessRecognition(self._ready(), source, room or speaker, simultaneous)
 
     def render(self, transcript: Transcript, targets: Sequence[str], speech: bool) -> Iterator[Rendering]:
-        """Translate typed text sentence by sentence, all of them and all languages in one batch."""
-        source, worker = transcript.language, self._ready()
+        """Translate typed text sentence by sentence, some of them and all languages in one batch."""
+        source = transcript.language
         asked = [target for target in dict.fromkeys(targets) if self.route(source, target) is not None]
         if source in asked:
             asked.remove(source)
@@ -190,17 +194,13 @@ class SeamlessTranslator:
             return
         if source not in LANGUAGES or not LANGUAGES[source].text:
             raise EngineFailed("This language can be spoken to the interpreter, but not written.")
-        works = [
-            worker.submit(Work(source, lambda: asked, speech=speech, text=sentence), room="")
-            for sentence in sentences(transcript.text)
-        ]
+        works = (Work(source, lambda: asked, speech=speech, text=sentence) for sentence in sentences(transcript.text))
         texts: dict[str, list[str]] = defaultdict(list)
         voices: dict[str, list[Pcm]] = defaultdict(list)
-        for work in works:
-            for rendering in work.results():
-                texts[rendering.language].append(rendering.text)
-                if rendering.speech is not None:
-                    voices[rendering.language].append(rendering.speech.pcm)
+        for rendering in self._served(works):
+            texts[rendering.language].append(rendering.text)
+            if rendering.speech is not None:
+                voices[rendering.language].append(rendering.speech.pcm)
         for target, parts in texts.items():
             pcm = voices.get(target)
             yield Rendering(target, " ".join(parts), speech=Speech(np.concatenate(pcm), SPEECH_RATE) if pcm else None)
@@ -209,13 +209,8 @@ class SeamlessTranslator:
         """Say the text as it is. Raises EngineFailed, or ValueError if the language has no voice."""
         if not any(one.code == language and one.speech_out for one in self.languages):
             raise ValueError(f"there is no voice for {language!r}")
-        worker = self._ready()
-        works = [
-            worker.submit(Work(language, tuple, text=sentence, verbatim=True), room="") for sentence in sentences(text)
-        ]
-        pieces = [
-            rendering.speech.pcm for work in works for rendering in work.results() if rendering.speech is not None
-        ]
+        works = (Work(language, tuple, text=sentence, verbatim=True) for sentence in sentences(text))
+        pieces = [rendering.speech.pcm for rendering in self._served(works) if rendering.speech is not None]
         return Speech(np.concatenate(pieces) if pieces else np.zeros(0, np.float32), SPEECH_RATE)
 
     def counters(self) -> Mapping[str, float]:
@@ -227,6 +222,18 @@ class SeamlessTranslator:
         self._closed.set()
         if self._worker is not None:
             self._worker.close()
+
+    def _served(self, works: Iterable[Work]) -> Iterator[Rendering]:
+        """What is made of each, in order. A text of hundreds of sentences must not fill the queue, where it would cost
+        others theirs; when nobody waits for it any more, or part of it has failed, the rest is not computed."""
+        worker, coming = self._ready(), iter(works)
+        while under_way := [worker.submit(work, room="") for work in itertools.islice(coming, AT_ONCE)]:
+            try:
+                for work in under_way:
+                    yield from work.results()
+            finally:
+                for work in under_way:
+                    worker.cancel(work)
 
     def _assert_open(self) -> None:
         if self._closed.is_set():

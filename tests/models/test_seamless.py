@@ -113,6 +113,16 @@ def test_a_text_is_said_in_its_own_language(engine: SeamlessTranslator) -> None:
         engine.speak("γεια", "el")
 
 
+def test_a_text_of_many_sentences_is_translated_and_spoken_whole(engine: SeamlessTranslator) -> None:
+    """It takes no more places of the queue than others leave: nobody's words are dropped for it, not its own either."""
+    many = "hello. " * 100
+    (one,) = engine.render(Transcript("hello.", "en"), ["es"], speech=False)
+    (all_,) = engine.render(Transcript(many, "en"), ["es"], speech=False)
+    assert all_.text == " ".join([one.text] * 100)
+    assert len(engine.speak(many, "es").pcm) == 100 * len(engine.speak("hello.", "es").pcm)
+    assert not engine.counters().get("finals_dropped")
+
+
 @given(st.text(max_size=900))
 def test_no_character_of_a_text_is_lost_when_it_is_cut_into_sentences(text: str) -> None:
     parts = sentences(text)
