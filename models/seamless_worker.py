@@ -9,6 +9,7 @@ import logging
 import queue
 import threading
 import time
+import unicodedata
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 TOKENS_PER_SECOND, TOKENS_AT_LEAST = 8, 16
 """Nobody says more: a bound on how long the model may go on."""
+
+LETTERS_PER_SECOND, LETTERS_OF_WIDE = 15, 3
+"""How fast typed text would be said; a Han character, a kana or a syllable of Hangul says as much as three letters."""
 
 FRAME_SECONDS = 0.16
 """Of speech in one encoder frame."""
@@ -83,7 +87,10 @@ class Work:
     @property
     def seconds(self) -> float:
         """Of audio, or what the text would take to say."""
-        return len(self.clip) / SPEECH_RATE if self.clip is not None else 1 + len(self.text) / 15
+        if self.clip is not None:
+            return len(self.clip) / SPEECH_RATE
+        wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in self.text)
+        return 1 + (len(self.text) + (LETTERS_OF_WIDE - 1) * wide) / LETTERS_PER_SECOND
 
     def answer(self, rendering: Rendering) -> None:
         """One language is done."""

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from models.seamless import SeamlessRecognition  # noqa: E402  # after the skips
-from models.seamless_model import Encoded, SeamlessModel, Sentence, Units  # noqa: E402
+from models.seamless_model import Encoded, Row, SeamlessModel, Sentence, Units  # noqa: E402
 from models.seamless_worker import Work, Worker  # noqa: E402
 from tests.models.tiny_seamless import noise  # noqa: E402
 
@@ -145,6 +145,34 @@ def test_a_gpu_that_fails_once_more_when_its_memory_is_freed_leaves_nobody_waiti
     worker.close()  # its thread has ended, well or not
     assert all(work.done for work in works)
     assert all(isinstance(outcome(work), EngineBroken) for work in [*works, *submitted(worker, [1.0])])
+
+
+TYPED = (
+    "人人生而自由，在尊严和权利上一律平等，他们赋有理性和良心，并应以兄弟关系的精神相对待，人人有资格享有本宣言所载的一切权利和自由，"
+    "不分种族、肤色、性别、语言、宗教、政治或其他见解、国籍或社会出身、财产、出生或其他身分等任何区别"
+)
+MEANT = (
+    "all human beings are born free and equal in dignity and rights they are endowed with reason and conscience and "
+    "should act towards one another in a spirit of brotherhood and everyone is entitled to all the rights and freedoms "
+    "set forth in this declaration without distinction of any kind such as race colour sex language religion political "
+    "or other opinion national or social origin property birth or other status"
+)
+"""The Universal Declaration of Human Rights, with four letters for each character of the Chinese."""
+
+
+def test_a_long_sentence_of_chinese_has_room_in_other_languages(tiny_seamless: Path) -> None:
+    class Knowing(SeamlessModel):
+        def decode(self, rows: Sequence[Row], max_tokens: int) -> list[tuple[int, ...]]:
+            granted.append(max_tokens)
+            return [self.tokenize(MEANT) for _ in rows]
+
+    granted: list[int] = []
+    worker = Worker(Knowing(tiny_seamless, "cpu"))
+    worker.start()
+    (translation,) = worker.submit(Work("zh", lambda: ["en"], speech=False, text=TYPED), "").results()
+    worker.close()
+    assert len(translation.text) > 350, "it is not taken for made up"
+    assert granted[0] > 1.5 * len(MEANT.split()), "an English word takes 1.3 of the real tokens"
 
 
 def test_closing_answers_those_who_wait(model: SeamlessModel) -> None:
