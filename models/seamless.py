@@ -197,20 +197,26 @@ class SeamlessTranslator:
         works = (Work(source, lambda: asked, speech=speech, text=sentence) for sentence in sentences(transcript.text))
         texts: dict[str, list[str]] = defaultdict(list)
         voices: dict[str, list[Pcm]] = defaultdict(list)
-        for rendering in self._served(works):
-            texts[rendering.language].append(rendering.text)
-            if rendering.speech is not None:
-                voices[rendering.language].append(rendering.speech.pcm)
-        for target, parts in texts.items():
+        understood: set[str] = set()
+        for work, renderings in self._served(works):
+            made = {rendering.language: rendering for rendering in renderings}
+            understood.update(made if has_words(work.text) else asked)
+            for target in asked:  # a sentence of which the model makes nothing is better read as it is than not at all
+                texts[target].append(made[target].text if target in made else work.text)
+                if target in made and (said := made[target].speech) is not None:
+                    voices[target].append(said.pcm)
+        for target in [target for target in asked if target in understood]:
             pcm = voices.get(target)
-            yield Rendering(target, " ".join(parts), speech=Speech(np.concatenate(pcm), SPEECH_RATE) if pcm else None)
+            yield Rendering(
+                target, " ".join(texts[target]), speech=Speech(np.concatenate(pcm), SPEECH_RATE) if pcm else None
+            )
 
     def speak(self, text: str, language: str) -> Speech:
         """Say the text as it is. Raises EngineFailed, or ValueError if the language has no voice."""
         if not any(one.code == language and one.speech_out for one in self.languages):
             raise ValueError(f"there is no voice for {language!r}")
         works = (Work(language, tuple, text=sentence, verbatim=True) for sentence in sentences(text))
-        pieces = [rendering.speech.pcm for rendering in self._served(works) if rendering.speech is not None]
+        pieces = [one.speech.pcm for _, made in self._served(works) for one in made if one.speech is not None]
         return Speech(np.concatenate(pieces) if pieces else np.zeros(0, np.float32), SPEECH_RATE)
 
     def counters(self) -> Mapping[str, float]:
@@ -223,14 +229,20 @@ class SeamlessTranslator:
         if self._worker is not None:
             self._worker.close()
 
-    def _served(self, works: Iterable[Work]) -> Iterator[Rendering]:
-        """What is made of each, in order. A text of hundreds of sentences must not fill the queue, where it would cost
-        others theirs; when nobody waits for it any more, or part of it has failed, the rest is not computed."""
+    def _served(self, works: Iterable[Work]) -> Iterator[tuple[Work, list[Rendering]]]:
+        """Each text and what is made of it, in order; nothing of one without words. A text of hundreds of sentences
+        must not fill the queue, where it would cost others theirs; when nobody waits for it any more, or part of it has
+        failed, the rest is not computed."""
         worker, coming = self._ready(), iter(works)
-        while under_way := [worker.submit(work, room="") for work in itertools.islice(coming, AT_ONCE)]:
+        while under_way := list(itertools.islice(coming, AT_ONCE)):
+            for work in under_way:
+                if has_words(work.text):
+                    worker.submit(work, room="")
+                else:
+                    work.end()
             try:
                 for work in under_way:
-                    yield from work.results()
+                    yield work, list(work.results())
             finally:
                 for work in under_way:
                     worker.cancel(work)
@@ -254,6 +266,11 @@ class SeamlessTranslator:
 def is_speech(clip: Pcm) -> bool:
     """Whether it is worth asking the model: of silence it makes up words."""
     return len(clip) >= SHORTEST * SPEECH_RATE and float(np.sqrt(np.mean(np.square(clip)))) >= SILENCE
+
+
+def has_words(text: str) -> bool:
+    """Whether there is anything to translate or say: of emoji and punctuation alone, the model makes up words."""
+    return any(letter.isalnum() for letter in text)
 
 
 def sentences(text: str) -> list[str]:

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from models.seamless import SeamlessRecognition, SeamlessTranslator, sentences  # noqa: E402  # after the skips
-from models.seamless_model import SeamlessModel  # noqa: E402
+from models.seamless_model import Row, SeamlessModel  # noqa: E402
 from models.seamless_worker import Worker, is_hallucination  # noqa: E402
 from tests.models.tiny_seamless import noise  # noqa: E402
 
@@ -121,6 +121,34 @@ def test_a_text_of_many_sentences_is_translated_and_spoken_whole(engine: Seamles
     assert all_.text == " ".join([one.text] * 100)
     assert len(engine.speak(many, "es").pcm) == 100 * len(engine.speak("hello.", "es").pcm)
     assert not engine.counters().get("finals_dropped")
+
+
+@pytest.mark.parametrize("text", ["👍", "?!", "🙂 …", "\u200d"])
+def test_what_has_no_words_is_the_same_in_every_language(engine: SeamlessTranslator, text: str) -> None:
+    (translation,) = engine.render(Transcript(text, "en"), ["es"], speech=True)
+    assert translation == Rendering("es", text)
+    assert len(engine.speak(text, "es").pcm) == 0
+    assert next(engine.render(Transcript(f"hello. {text}", "en"), ["es"], speech=False)).text.endswith(text)
+
+
+def test_a_sentence_that_cannot_be_translated_is_read_as_it_is(
+    tiny_seamless: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is to miss it unknowingly. If none can, there is no translation: callers say so."""
+
+    class Laughing(SeamlessModel):
+        def decode(self, rows: Sequence[Row], max_tokens: int) -> list[tuple[int, ...]]:
+            return [self.tokenize("ha " * 60 if len(row.encoded.states) > 30 else "hola") for row in rows]
+
+    monkeypatch.setattr("models.seamless.SeamlessModel", Laughing)
+    engine = SeamlessTranslator(str(tiny_seamless), device="cpu")
+    engine.load(lambda done, doing: None)
+    laugh = "ha " * 40 + "ha."
+    (translation,) = engine.render(Transcript(f"hello. {laugh} hello.", "en"), ["es"], speech=False)
+    nothing = list(engine.render(Transcript(laugh, "en"), ["es"], speech=False))
+    engine.close()
+    assert translation.text == f"hola {laugh} hola"
+    assert not nothing
 
 
 @given(st.text(max_size=900))
