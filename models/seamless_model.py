@@ -135,7 +135,9 @@ class SeamlessModel:
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str], language: str) -> list[Encoded]:
         """Each text, in Seamless' language."""
-        inputs = self.tokenizer(list(texts), src_lang=language, return_tensors="pt", padding=True)
+        inputs = self.tokenizer(
+            list(texts), src_lang=language, return_tensors="pt", padding=True, split_special_tokens=True
+        )
         mask = inputs["attention_mask"].to(self.device)
         states = self._model.text_encoder(
             input_ids=inputs["input_ids"].to(self.device), attention_mask=mask
@@ -167,8 +169,8 @@ class SeamlessModel:
         return [self._tokens(sequence, len(tokens)) for sequence, tokens in zip(sequences, forced, strict=True)]
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        """Tokens of a text, in whichever language."""
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        """Tokens of a text, in whichever language. Who types `</s>` ends nothing: those are letters like others."""
+        return tuple(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 
     def text(self, tokens: Sequence[int]) -> str:
         """The words."""

@@ -131,6 +131,18 @@ def test_what_has_no_words_is_the_same_in_every_language(engine: SeamlessTransla
     assert next(engine.render(Transcript(f"hello. {text}", "en"), ["es"], speech=False)).text.endswith(text)
 
 
+@pytest.mark.parametrize("mark", ["</s>", "<pad>", "__fra__"])
+def test_what_the_model_writes_for_itself_is_text_like_any_other_when_typed(
+    engine: SeamlessTranslator, mark: str
+) -> None:
+    typed = f"hello {mark} how are you"
+    (translation,) = engine.render(Transcript(typed, "en"), ["es"], speech=True)
+    (alike,) = engine.render(Transcript(typed.translate({ord(each): "#" for each in "<>/_"}), "en"), ["es"], True)
+    assert translation.text == alike.text, "signs that it does not know"
+    said, less = engine.speak(typed, "es"), engine.speak("hello how are you", "es")
+    assert len(said.pcm) > len(less.pcm)
+
+
 def test_a_sentence_that_cannot_be_translated_is_read_as_it_is(
     tiny_seamless: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
