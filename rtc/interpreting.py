@@ -319,8 +319,7 @@ class Interpreter:
             return
         try:
             await self._teller.tell(segment, segment.finals, segment.cut_at, taken_at)
-            if segment.entry is None:
-                self._abandon(segment)
+            self._report.concluded(segment)
         except EngineError as error:
             self._lost(segment, "engine_failed", str(error))
         finally:

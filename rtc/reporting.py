@@ -123,6 +123,14 @@ class Reporter:
             self._tell(TranscriptFinal(*fields, record=record))
         segment.settled.clear()
 
+    def concluded(self, segment: Segment) -> None:
+        """All its final words were told. Where somebody still reads an interim, since in their language there were none
+        in the end, stays what had settled; where nobody does, half of it is not to pass for a translation."""
+        for language in list(segment.settled):
+            if language != segment.language and not self._room.listeners(language, self._speaker):
+                del segment.settled[language]
+        self.abandoned(segment)
+
     def lag(self, spoken: Spoken, language: str, now: float) -> None:
         """The first packet of a phrase was sent."""
         marks = [spoken.said_at, spoken.asked_at, spoken.taken_at, spoken.ready_at, now]

@@ -2,15 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from models.base import SPEECH_RATE, VAD_WINDOW
-from models.echo import EchoTranslator
-from rtc.events import SpeechStarted, SpeechStopped
+from models.base import SPEECH_RATE, VAD_WINDOW, Rendering
+from models.echo import EchoRecognition, EchoTranslator
+from rtc.events import SpeechStarted, SpeechStopped, TranscriptFinal, TranscriptInterim
 from rtc.interpreting import Interpreter
 from rtc.opus import FRAME, Encoder
 from rtc.rtp import Packet
@@ -19,6 +19,8 @@ from rtc.ticker import PTIME, Ticker
 from tests.rtc.test_guest import Reader, Scene
 from tests.sentences import PARAGRAPH
 from tests.speech import flite, trim
+
+PATIENCE = 10.0
 
 
 @pytest.fixture
@@ -94,3 +96,32 @@ async def test_a_pause_without_packets_is_as_long_as_it_is(scene: Scene, lost: b
             interpreter.packet(replace(packet, sequence=number, timestamp=at * FRAME), loop.time())
         await turns_over(scene, 1)
     assert sum(isinstance(event, SpeechStarted) for event in scene.ana.told) == 1
+
+
+async def test_what_is_not_translated_in_the_end_does_not_stay_half_said() -> None:
+    """An engine may show words while somebody speaks and find in the end that they were none in one language."""
+
+    class Doubting(EchoRecognition):
+        def finish(self) -> Iterator[Rendering]:
+            return (rendering for rendering in super().finish() if rendering.language == "en")
+
+    class Translator(EchoTranslator):
+        def hear(self, speaker: str, source: str, room: str = "", simultaneous: bool = True) -> EchoRecognition:
+            return Doubting(self, source, simultaneous)
+
+    scene = Scene(Translator())
+    await scene.engine.detection.load()
+    now = asyncio.get_running_loop().time()
+    async with interpreting(scene, SegmenterSettings()) as interpreter:
+        for packet in packets(np.concatenate([speech(2.4), np.zeros(2 * 48_000)])):
+            interpreter.packet(packet, now + packet.sequence * PTIME)
+            while interpreter.inbound.behind:  # noqa: ASYNC110  # nobody is told when a reader has caught up
+                await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE):
+            while not {"en", "es"} <= {one.language for one in scene.ana.told if isinstance(one, TranscriptFinal)}:
+                scene.ana.news.clear()
+                await scene.ana.news.wait()
+    await scene.engine.close()
+    shown = [event for event in scene.ana.told if isinstance(event, TranscriptInterim) and event.language == "es"]
+    (final,) = [event for event in scene.ana.told if isinstance(event, TranscriptFinal) and event.language == "es"]
+    assert shown[-1].committed and final.text == shown[-1].text[: shown[-1].committed], "what had settled stays"
