@@ -310,9 +310,10 @@ class Worker:
         return line
 
     def _is_spoken(self, line: "Line") -> bool:
-        """Something is to be said, and somebody can say it. Nobody needs their own language in another's voice."""
+        """Something is to be said, and somebody can say it. Nobody needs their own language in another's voice, in
+        whichever script they read it."""
         work, tongue = line.work, LANGUAGES[line.language]
-        foreign = line.language != work.source or work.verbatim
+        foreign = tongue.voice != LANGUAGES[work.source].voice or work.verbatim
         new = line.until > line.voice.spoken
         return work.speech and foreign and new and tongue.speaker is not None and tongue.voice in self.spoken
 

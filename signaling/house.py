@@ -332,6 +332,7 @@ class House:
         return (
             heard is not None
             and spoken is not None
+            and source.partition("-")[0] != target.partition("-")[0]  # zh and zh-Hant sound the same
             and heard.speech_in
             and spoken.speech_out
             and translator.route(source, target) is not None

@@ -51,6 +51,21 @@ async def test_each_hears_and_reads_their_own_language_of_one_pass(server: Serve
         assert len(transcript) == segments
 
 
+async def test_who_reads_the_speaker_s_language_in_another_script_hears_the_speaker(server: Server) -> None:
+    room = await server.room(mode="consecutive")
+    async with (
+        joined(server.http, server.base, room, "Mei", "zh-Hant") as mei,
+        joined(server.http, server.base, room, "Bo", "zh") as bo,
+    ):
+        bo.microphone.say(speech("The results are very important for all of us here."))
+        final = await mei.expect("transcript.final", lambda m: m["translated"])
+        assert final["language"] == "zh-Hant"
+        assert mei.ear(bo.id, "translation") is None
+        ear = mei.ear(bo.id, "original")
+        assert ear is not None
+        await mei.until(lambda: ear.loudness() > 0.5, "the speaker's own voice")
+
+
 async def test_long_speech_is_interpreted_while_it_goes_on(server: Server) -> None:
     room = await server.room()
     async with (

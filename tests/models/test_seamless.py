@@ -188,6 +188,17 @@ def test_one_pass_makes_all_languages(engine: SeamlessTranslator) -> None:
     assert after["passes"] - before["passes"] == 1
 
 
+def test_another_script_is_written_but_not_spoken_anew(engine: SeamlessTranslator) -> None:
+    recognition = engine.hear("mei", "zh", simultaneous=False)
+    recognition.want(["zh-Hant", "es"])
+    recognition.push(noise(2.0))
+    assert {one.language: one.speech is not None for one in recognition.finish()} == {
+        "zh": False,
+        "zh-Hant": False,
+        "es": True,
+    }
+
+
 def test_what_is_committed_stays_and_is_spoken_before_the_segment_ends(engine: SeamlessTranslator) -> None:
     """Random weights change their mind much: of some segments little is settled, of all together enough."""
     early: list[Rendering] = []
