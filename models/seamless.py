@@ -165,9 +165,19 @@ class SeamlessTranslator:
             if not one.text or LANGUAGES[one.code].seamless in worker.written
         ]
         progress(BUILDING, "translating for the first time")
-        for _ in self.render(Transcript("Hello.", "en"), ["en"], speech=True):
-            pass
+        self._warm_up()
         progress(1.0, "")
+
+    def _warm_up(self) -> None:
+        """Use every part once, written and heard: on a GPU that is when its code is loaded. Raises EngineError."""
+        targets = [one.code for one in self.languages if one.speech_out and one.text and one.code != "en"][:1]
+        for _ in self.render(Transcript("Hello.", "en"), ["en", *targets], speech=True):
+            pass
+        recognition = self.hear("", "en", simultaneous=False)
+        recognition.want(targets)
+        recognition.push(np.sin(np.arange(SPEECH_RATE, dtype=np.float32)))
+        for _ in recognition.finish():
+            pass
 
     def route(self, source: str, target: str) -> tuple[str, ...] | None:
         """Always direct: whatever is heard or written can be written in every language that has text."""

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from models.seamless import SeamlessRecognition, SeamlessTranslator, sentences  # noqa: E402  # after the skips
-from models.seamless_model import Row, SeamlessModel  # noqa: E402
+from models.seamless_model import Encoded, Row, SeamlessModel  # noqa: E402
 from models.seamless_worker import Worker, is_hallucination  # noqa: E402
 from tests.models.tiny_seamless import noise  # noqa: E402
 
@@ -69,6 +69,31 @@ def test_loading_tells_how_far_it_is_and_offers_what_the_checkpoint_knows(tiny_s
     assert codes["zh-Hant"].speech_out, "read by the Chinese voice"
     assert not codes["oc"].text, "only understood when spoken"
     assert "ru" not in codes, "not in this checkpoint"
+
+
+def test_when_it_is_loaded_it_has_heard_read_and_translated_once(tiny_seamless: Path) -> None:
+    """The first speaker is not to wait until a GPU has loaded what it computes with."""
+    used: set[str] = set()
+
+    class Watched(SeamlessModel):
+        def encode_speech(self, clips: Sequence[Pcm]) -> list[Encoded]:
+            used.add("heard")
+            return super().encode_speech(clips)
+
+        def encode_text(self, texts: Sequence[str], language: str) -> list[Encoded]:
+            used.add("read")
+            return super().encode_text(texts, language)
+
+        def decode(self, rows: Sequence[Row], max_tokens: int) -> list[tuple[int, ...]]:
+            used.add("translated")
+            return super().decode(rows, max_tokens)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.seamless.SeamlessModel", Watched)
+        engine = SeamlessTranslator(str(tiny_seamless), device="cpu")
+        engine.load(lambda done, doing: None)
+        engine.close()
+    assert used == {"heard", "read", "translated"}
 
 
 def test_a_folder_without_a_model_is_said_to_be_none(tmp_path: Path) -> None:
