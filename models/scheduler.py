@@ -9,8 +9,7 @@ The queue is bounded, and says what it lets go: an interim that is stale, or the
 waiting. It drops nothing in silence: every job that leaves unserved is returned to the caller and counted.
 """
 
-import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -70,7 +69,7 @@ class Scheduler(Generic[T]):
         self._waiting: list[Job[T]] = []  # in the order in which they came
         self._virtual = 0.0  # virtual time: how far the rooms that are served have come
         self._finish: dict[str, float] = {}  # by room: virtual time at which its last job ends
-        self.counters: Counter[str] = Counter()
+        self.counters: defaultdict[str, float] = defaultdict(float)
         """batches, segments, rows, seconds; finals_dropped, interims_dropped, cancelled."""
 
     def __len__(self) -> int:
@@ -148,7 +147,7 @@ class Scheduler(Generic[T]):
         self.counters["batches"] += 1
         self.counters["segments"] += len(batch)
         self.counters["rows"] += sum(job.rows for job in batch)
-        self.counters["seconds"] += math.ceil(sum(job.seconds for job in batch))
+        self.counters["seconds"] += sum(job.seconds for job in batch)
 
 
 def _cost(job: Job[T]) -> float:

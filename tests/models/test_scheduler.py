@@ -93,6 +93,14 @@ def test_too_many_finals_cost_the_room_that_has_most() -> None:
     assert len(scheduler) == 3
 
 
+def test_the_audio_of_many_short_batches_is_counted_as_it_is() -> None:
+    scheduler = served_alone()
+    for number in range(40):
+        scheduler.add(job(str(number), seconds=0.25), 0.0)
+        scheduler.take()
+    assert scheduler.counters["seconds"] == 10
+
+
 def test_an_interim_that_waited_too_long_is_let_go() -> None:
     scheduler: Scheduler[str] = Scheduler(SchedulerSettings(stale=2.0))
     scheduler.add(job("old", kind=Kind.INTERIM), 0.0)
