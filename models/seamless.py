@@ -285,7 +285,7 @@ def has_words(text: str) -> bool:
 
 def sentences(text: str) -> list[str]:
     """The text cut at the ends of sentences and lines; what is too long still, at a space."""
-    parts = [part for part in re.split(r"(?<=[.!?…])\s+|(?<=[。！？])|\n+", text) if part.strip()]
+    parts = [part for part in re.split(r"(?<=[.!?…؟۔।॥։።፧။។])\s+|(?<=[。！？])|\n+", text) if part.strip()]
     return [piece for part in parts for piece in _cut(part.strip())]
 
 

@@ -188,6 +188,22 @@ def test_a_sentence_that_cannot_be_translated_is_read_as_it_is(
     assert not nothing
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Hi. Bye.",
+        "नमस्ते। आप कैसे हैं?",
+        "كيف حالك؟ أنا بخير.",
+        "آپ کیسے ہیں۔ شکریہ۔",
+        "ինչպես ես։ լավ։",
+        "ሰላም። ደህና።",
+        "ကောင်းပါတယ်။ ကျေးဇူး။",
+    ],
+)
+def test_sentences_end_in_every_script(text: str) -> None:
+    assert len(sentences(text)) == 2
+
+
 @given(st.text(max_size=900))
 def test_no_character_of_a_text_is_lost_when_it_is_cut_into_sentences(text: str) -> None:
     parts = sentences(text)
