@@ -321,7 +321,7 @@ class Interpreter:
             await self._teller.tell(segment, segment.finals, segment.cut_at, taken_at)
             self._report.concluded(segment)
         except EngineError as error:
-            self._lost(segment, "engine_failed", str(error))
+            self._lost(segment, "engine_busy" if isinstance(error, EngineBusy) else "engine_failed", str(error))
         finally:
             segment.recognition.cancel()
 

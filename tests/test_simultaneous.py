@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.base import EngineFailed
+from models.base import EngineBusy, EngineError, EngineFailed
 from models.echo import EchoTranslator
 from tests.client import RATE, Client, joined
 from tests.conftest import Server
@@ -161,17 +161,23 @@ async def test_a_room_may_be_consecutive_from_the_start(server: Server) -> None:
         assert ana.joined["room"]["mode"] == "consecutive"
 
 
-async def test_of_a_lost_segment_stays_what_had_settled_and_the_next_is_not_hurt(server: Server) -> None:
+@pytest.mark.parametrize(
+    ("lost", "code"),
+    [(EngineFailed("A worker died."), "engine_failed"), (EngineBusy("Too much to do."), "engine_busy")],
+)
+async def test_of_a_lost_segment_stays_what_had_settled_and_the_next_is_not_hurt(
+    server: Server, lost: EngineError, code: str
+) -> None:
     """The listener's caption ends with what was spoken; the speaker is told; the next sentence is whole."""
     room = await server.room()
     async with (
         joined(server.http, server.base, room, "Ana", "es") as ana,
         joined(server.http, server.base, room, "Bob", "en") as bob,
     ):
-        engine(server).fail_next = EngineFailed("A worker died.")
+        engine(server).fail_next = lost
         bob.microphone.say(speech())
         error = await bob.expect("error")
-        assert (error["code"], error["message"], error["fatal"]) == ("engine_failed", "A worker died.", False)
+        assert (error["code"], error["message"], error["fatal"]) == (code, str(lost), False)
         final = await ana.expect("transcript.final", lambda m: m["translated"])
         last = [m for m in ana.of("transcript.interim") if m["translated"]][-1]
         assert final["text"] == last["text"][: last["committed"]] != ""
