@@ -184,8 +184,8 @@ class Interpreter:
                 continue
             windows += 1
             self._before.append(window)
-            if self._segment is not None:
-                self._segment.push(window)
+            if self._segment is not None and not self._segment.push(window):
+                self._stats.windows_dropped += 1
             probability = await self._engine.detection.judge(self._memory, window, self.inbound.behind)
             inside = self._segmenter.in_segment
             self._apply(self._segmenter.push(probability))

@@ -59,12 +59,15 @@ class Segment:
     cut_at: float | None = None
     """… and of the cut."""
 
-    def push(self, window: Pcm) -> None:
-        """To the recogniser, or kept for it."""
+    def push(self, window: Pcm) -> bool:
+        """To the recogniser, or kept for it. False if too much is kept already: it is lost."""
         if self.recognition is not None:
             self.recognition.push(window)
         elif len(self.held) < MAX_HELD:
             self.held.append(window)
+        else:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)

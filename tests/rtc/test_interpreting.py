@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.base import SPEECH_RATE, VAD_WINDOW, Rendering
+from models.base import SPEECH_RATE, VAD_WINDOW, EngineBusy, Rendering
 from models.echo import EchoRecognition, EchoTranslator
 from rtc.events import SpeechStarted, SpeechStopped, TranscriptFinal, TranscriptInterim
 from rtc.interpreting import Interpreter
 from rtc.opus import FRAME, Encoder
+from rtc.reporting import MAX_HELD
 from rtc.rtp import Packet
 from rtc.segmenter import SegmenterSettings
 from rtc.ticker import PTIME, Ticker
@@ -125,3 +126,22 @@ async def test_what_is_not_translated_in_the_end_does_not_stay_half_said() -> No
     shown = [event for event in scene.ana.told if isinstance(event, TranscriptInterim) and event.language == "es"]
     (final,) = [event for event in scene.ana.told if isinstance(event, TranscriptFinal) and event.language == "es"]
     assert shown[-1].committed and final.text == shown[-1].text[: shown[-1].committed], "what had settled stays"
+
+
+async def test_what_is_said_while_all_recognisers_are_busy_is_kept_or_counted() -> None:
+    class Busy(EchoTranslator):
+        def hear(self, speaker: str, source: str, room: str = "", simultaneous: bool = True) -> EchoRecognition:
+            raise EngineBusy("All are taken.")
+
+    scene = Scene(Busy())
+    await scene.engine.detection.load()
+    now = asyncio.get_running_loop().time()
+    endless = SegmenterSettings(endpoint=1000, patient_endpoint=1000, soft_limit=1000, hard_limit=1000)
+    async with interpreting(scene, endless) as interpreter:
+        for packet in packets(np.concatenate([speech(6.0), np.zeros(6 * 48_000)])):
+            interpreter.packet(packet, now + packet.sequence * PTIME)
+            while interpreter.inbound.behind:  # noqa: ASYNC110  # nobody is told when a reader has caught up
+                await asyncio.sleep(0)
+    await scene.engine.close()
+    beyond = 12.0 * SPEECH_RATE / VAD_WINDOW - MAX_HELD
+    assert 0 < beyond - 10 <= scene.stats.windows_dropped <= beyond
