@@ -124,7 +124,8 @@ class Worker:
         self._closed = False
         self._broken: EngineBroken | None = None
         self.counters: defaultdict[str, float] = defaultdict(float)
-        """passes (decoder batches), rows_decoded, utterances_encoded, failed, alone, hallucinations, seconds_busy."""
+        """passes (decoder batches), rows_decoded, utterances_encoded, failed, alone, hallucinations, seconds_busy;
+        cut_short: finals whose last words are lost, or that never end, at the bound of TOKENS_PER_SECOND."""
         self.written, self.spoken = frozenset(model.text_languages), frozenset(model.voice_languages)
         """Languages that the model can write, and those that it can speak, by Seamless' codes."""
         self._thread = threading.Thread(target=self._run, name="seamless", daemon=True)
@@ -275,9 +276,14 @@ class Worker:
         if searched:
             longest = max(work.seconds for work, _, _ in searched)
             most = TOKENS_AT_LEAST + round(TOKENS_PER_SECOND * longest)
-            tokens = iter(self._model.decode([row for _, _, row in searched], most))
+            decoded = self._model.decode([row for _, _, row in searched], most)
+            tokens = iter(decoded)
             self.counters["passes"] += 1
             self.counters["rows_decoded"] += len(searched)
+            self.counters["cut_short"] += sum(
+                work.final and len(made) - len(row.prefix) >= most
+                for (work, _, row), made in zip(searched, decoded, strict=True)
+            )
         return [(one, one[2].prefix if one[0].verbatim else next(tokens)) for one in asked]
 
     def _settle(self, asked: Asked, tokens: tuple[int, ...]) -> "Line":

@@ -147,6 +147,20 @@ def test_a_gpu_that_fails_once_more_when_its_memory_is_freed_leaves_nobody_waiti
     assert all(isinstance(outcome(work), EngineBroken) for work in [*works, *submitted(worker, [1.0])])
 
 
+def test_a_translation_that_ends_at_the_bound_is_counted(model: SeamlessModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last words are lost, and nobody else would know."""
+    worker = Worker(model)
+    worker.start()
+    outcome(submitted(worker, [3.0])[0])
+    whole = worker.statistics()
+    monkeypatch.setattr("models.seamless_worker.TOKENS_PER_SECOND", 1)
+    monkeypatch.setattr("models.seamless_worker.TOKENS_AT_LEAST", 0)
+    outcome(submitted(worker, [3.0])[0])
+    cut = worker.statistics()
+    worker.close()
+    assert (whole["cut_short"], cut["cut_short"]) == (0, 2), "in both languages"
+
+
 TYPED = (
     "人人生而自由，在尊严和权利上一律平等，他们赋有理性和良心，并应以兄弟关系的精神相对待，人人有资格享有本宣言所载的一切权利和自由，"
     "不分种族、肤色、性别、语言、宗教、政治或其他见解、国籍或社会出身、财产、出生或其他身分等任何区别"
