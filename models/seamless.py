@@ -39,8 +39,9 @@ and rarely settles a word more."""
 SHORTEST = 0.2
 """Seconds: of less than two frames of features the model makes no numbers."""
 
-SILENCE = 10 ** (-60 / 20)
-"""Root mean square below which nobody speaks, whatever a speech detector thought."""
+SILENCE = 10 ** (-75 / 20)
+"""Root mean square below which nobody speaks, whatever a speech detector thought. Faint speech is above it: microphones
+are heard from -65 dB on, their pauses count here too, and the model evens the level out."""
 
 LONGEST_SENTENCE = 300
 """Characters translated in one go; the model learnt sentences."""

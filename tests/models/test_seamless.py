@@ -341,6 +341,17 @@ def test_of_what_is_no_speech_nothing_is_understood(engine: SeamlessTranslator, 
     assert list(recognition.finish()) == []
 
 
+def test_faint_speech_is_translated_like_any_other(engine: SeamlessTranslator) -> None:
+    """A microphone of -62 dB, which is still let in, and which the speech detector knows for speech."""
+    clip = noise(2.0)
+    faint = clip * 10 ** (-62 / 20) / np.sqrt(np.mean(np.square(clip)))
+    recognition = engine.hear("bob", "en", simultaneous=False)
+    recognition.want(["es"])
+    recognition.push(faint.astype(np.float32))
+    assert recognition.interim() is not None
+    assert {rendering.language for rendering in recognition.finish() if rendering.text} == {"en", "es"}
+
+
 def test_much_too_loud_speech_is_translated_all_the_same(engine: SeamlessTranslator) -> None:
     def words(clip: Pcm) -> list[str]:
         recognition = engine.hear("bob", "en", simultaneous=False)
