@@ -201,10 +201,8 @@ class SeamlessTranslator:
         if source in asked:
             asked.remove(source)
             yield Rendering(source, transcript.text, speech=self._own(transcript) if speech else None)
-        if not asked:
+        if not asked or not LANGUAGES[source].text:  # understood only when spoken: from its letters there is no way
             return
-        if source not in LANGUAGES or not LANGUAGES[source].text:
-            raise EngineFailed("This language can be spoken to the interpreter, but not written.")
         works = (Work(source, lambda: asked, speech=speech, text=sentence) for sentence in sentences(transcript.text))
         texts: dict[str, list[str]] = defaultdict(list)
         voices: dict[str, list[Pcm]] = defaultdict(list)

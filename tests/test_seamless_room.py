@@ -97,6 +97,22 @@ async def test_a_chat_message_is_read_in_each_language(server: Server) -> None:
             assert message["text"] and message["text"] != message["original_text"]
 
 
+async def test_what_is_typed_in_a_language_that_is_only_understood_when_spoken_is_read_as_it_is(server: Server) -> None:
+    """And the transcript of the room can be read in every language all the same."""
+    room = await server.room()
+    async with (
+        joined(server.http, server.base, room, "Ana", "es") as ana,
+        joined(server.http, server.base, room, "Jaufre", "en", speaks="oc") as jaufre,
+    ):
+        await jaufre.send("chat.send", text="Bonjorn")
+        message = await ana.expect("chat.message")
+        assert (message["language"], message["text"]) == ("oc", "Bonjorn")
+        transcript = await server.get(f"/v1/rooms/{room}/transcript?language=es")
+        assert transcript.status == 200
+        assert [line["text"] for line in transcript.json()] == ["Bonjorn"]
+        assert not jaufre.of("error")
+
+
 async def test_an_unknown_language_is_named(server: Server) -> None:
     listed = {language["code"]: language for language in (await server.get("/v1/languages")).json()}
     assert listed["es"]["speech_out"] and listed["es"]["speech_in"]
