@@ -29,6 +29,10 @@ _CJK = re.compile(
 words either, but cannot be cut between any two characters; they do write spaces between phrases, and wait for those."""
 _CJK_CHARACTERS_A_WORD = 2
 """About."""
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
+"""Thai, Lao, Burmese and Khmer, signs above and below counted."""
+_UNSPACED_CHARACTERS_A_WORD = 5
+"""About. A phrase is no word: six of them would be half a minute of Thai, which knows no full stop either."""
 
 _MARKS = frozenset(".,;:!?—؟،؛۔।॥։՝;·።፣፤፥፧")
 """End a clause when a space or nothing follows: `3.5` and `3,5` go on, and so does Catalan's `col·lega`."""
@@ -99,4 +103,9 @@ def _last_word_end(text: str, start: int, committed: int) -> int:
 
 
 def _count_words(text: str) -> int:
-    return len(_CJK.sub(" ", text).split()) + len(_CJK.findall(text)) // _CJK_CHARACTERS_A_WORD
+    spaced = _UNSPACED.sub(" ", _CJK.sub(" ", text)).split()
+    return (
+        len(spaced)
+        + len(_CJK.findall(text)) // _CJK_CHARACTERS_A_WORD
+        + len(_UNSPACED.findall(text)) // _UNSPACED_CHARACTERS_A_WORD
+    )

@@ -113,6 +113,8 @@ def test_commits_only_grow_when_the_committed_words_are_forced(continuations: li
         ("one two three four five six seven", 30, "one two three four five six "),
         ("one two three four five six seven", 26, ""),
         ("one. two three four five six seven", 34, "one. two three four five six seven"),
+        ("พรุ่งนี้ถ้าคุณว่างตอนเก้าโมงเช้า เราจะนั่งคุยกัน", 38, "พรุ่งนี้ถ้าคุณว่างตอนเก้าโมงเช้า "),
+        ("พรุ่งนี้ถ้า คุณว่าง", 12, ""),
         ("今日私達東京大学行", 9, ""),
         ("今日私達東京大学行電車乗換", 13, "今日私達東京大学行電車乗換"),
     ],
