@@ -175,7 +175,7 @@ class Translator(Protocol):
         """Translate typed text into all targets, one call: each is yielded as soon as it is ready. `next()` blocks.
 
         The transcript's own language among the targets is yielded untranslated (spoken if asked for). A target without
-        a route is left out. Raises EngineFailed."""
+        a route, or in which nothing can be made of the text, is left out. Raises EngineFailed."""
 
     def speak(self, text: str, language: str) -> Speech:
         """Say the text. Blocks. Raises EngineFailed, or ValueError if the language has no voice."""
