@@ -135,12 +135,14 @@ def fetch(model: str, say: Say, revision: str | None = None, checkpoint: Checkpo
     hub = _hub(checkpoint)
     doubt = f"Is {model} the right repository?"
     try:
-        info = hub.HfApi().model_info(model, revision=_revision(model, revision, checkpoint), files_metadata=True)
+        wanted = _revision(model, revision, checkpoint)
+        info = hub.HfApi().model_info(model, revision=wanted, files_metadata=True)
         if checkpoint.model_type and any(file.rfilename == "config.json" for file in info.siblings):
             config = hub.hf_hub_download(model, "config.json", revision=info.sha)
             _assert_type(Path(config), checkpoint, doubt)  # before gigabytes of something else come
         _fetch_large(hub, model, info, checkpoint, say)
-        folder = hub.snapshot_download(model, revision=info.sha, allow_patterns=list(checkpoint.wanted))
+        # By its name: only then is it written down which commit that is, and `locate` finds a branch.
+        folder = hub.snapshot_download(model, revision=wanted, allow_patterns=list(checkpoint.wanted))
     except EngineError:
         raise
     except Exception as error:  # its own and its HTTP client's, of which it has had three

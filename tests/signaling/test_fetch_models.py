@@ -79,6 +79,17 @@ def test_all_that_is_needed_comes_and_no_more(hub: Hub, tmp_path: Path) -> None:
     assert not hub.asked
 
 
+def test_what_came_from_a_branch_is_found(tmp_path: Path) -> None:
+    """Of a repository of which no commit is known, by the engine that is given the same name."""
+    repository = "somebody/their-seamless"
+    with serving_hub(repository, FILES) as hub:
+        told = fetch(tmp_path, hub.url, "--seamless-model", repository)
+        assert told.returncode == 0, told.stderr
+        hub.asked.clear()
+        assert locate(tmp_path, hub.url, repository).stdout.strip() == told.stdout.split()[-1]
+        assert not hub.asked
+
+
 def test_what_was_never_fetched_is_said_with_the_way_to_it(hub: Hub, tmp_path: Path) -> None:
     """And not fetched in the middle of a start."""
     refused = locate(tmp_path, hub.url, "somebody/their-seamless").stdout
