@@ -99,10 +99,11 @@ class Partner:
         for seat in seats:
             if seat in self._listeners:
                 self._listeners[seat].close()
-            talk = SmallTalk(self._clock)
-            self._listeners[seat] = Listener(self, f"seat {seat}", talk)
+            self.counts["resets"] += 1
+            # Recognisers know voices by these names: a seat's would be that of whoever sat there before.
+            name = f"conversation {self.counts['resets']}"
+            self._listeners[seat] = Listener(self, name, SmallTalk(self._clock))
             self._listeners[seat].say(Turn("", GREETING, self._greeting))
-        self.counts["resets"] += len(seats)
 
     def step(self, frames: Mapping[int, Pcm]) -> Mapping[int, DialogueFrame]:
         """One frame on for the seats in `frames`. See `base.Dialogue`."""

@@ -33,10 +33,10 @@ def partner() -> Iterator[Partner]:
     made.close()
 
 
-def frames(text: str) -> list[Pcm]:
-    pcm = peak(flite(text, rate=16_000))
+def frames(text: str, level: float = 0.5) -> list[Pcm]:
+    pcm = peak(flite(text, rate=16_000), level)
     pcm = resample(np.concatenate([np.zeros(1600, np.float32), pcm]), 16_000, 24_000)
-    noise = np.random.default_rng(0).normal(0, 1e-3, len(pcm) + FRAME).astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, level / 500, len(pcm) + FRAME).astype(np.float32)
     noise[: len(pcm)] += pcm
     return list(noise[: len(noise) // FRAME * FRAME].reshape(-1, FRAME))
 
@@ -99,6 +99,22 @@ def test_one_seat_knows_nothing_of_another(partner: Partner) -> None:
             np.testing.assert_array_equal(step[1].pcm, expected.pcm)
     finally:
         alone.close()
+
+
+def test_who_speaks_softly_is_heard_after_somebody_loud_sat_there() -> None:
+    """What a recogniser knows of a voice ends with its conversation."""
+    one = Partner(seats=1, recognizers=1, clock=lambda: datetime(2026, 3, 2, 14, 5))
+    one.load(lambda progress, doing: None)
+    try:
+        for level, said, answer in (
+            (0.99, "We need more time for all of this.", ""),
+            (0.03, "What time is it?", "My clock says 14:05."),
+        ):
+            one.reset([0])
+            run(one, 0, [])  # the greeting
+            assert run(one, 0, frames(said, level))[0].endswith(answer)
+    finally:
+        one.close()
 
 
 def test_who_is_not_heard_is_told_why() -> None:
