@@ -8,7 +8,7 @@ its own, and said when they are there.
 import importlib.util
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -79,6 +79,7 @@ class Partner:
         self._threads = ThreadPoolExecutor(recognizers, thread_name_prefix="partner")
         self._greeting: Pcm = np.zeros(0, np.float32)
         self._listeners: dict[int, Listener] = {}
+        self._here: Collection[int] = ()  # seats of the last step
         self.counts: Counter[str] = Counter()
 
     def load(self, progress: Progress) -> None:
@@ -111,6 +112,7 @@ class Partner:
         for seat, frame in frames.items():
             if frame.shape != (self.frame_samples,) or not np.isfinite(frame).all():
                 raise ValueError(f"seat {seat}: a frame has {self.frame_samples} finite numbers")
+        self._here = frames.keys()
         self.counts["steps"] += 1
         self.counts["frames"] += len(frames)
         return {seat: self._listeners[seat].step(frame) for seat, frame in frames.items()}
@@ -128,10 +130,16 @@ class Partner:
 
     def hear(self, speaker: str) -> PocketSphinxRecognition | None:
         """Begin to hear somebody. None while all recognisers are busy."""
-        try:
-            return self._pool.hear(speaker)
-        except EngineBusy:
-            return None
+        while True:
+            try:
+                return self._pool.hear(speaker)
+            except EngineBusy:
+                # Nobody says when a seat is left: who left in the midst of a word still has theirs.
+                others = (one for seat, one in self._listeners.items() if seat not in self._here)
+                away = next((one for one in others if one.hears), None)
+                if away is None:
+                    return None
+                away.close()
 
     def think(self, talk: SmallTalk, recognition: PocketSphinxRecognition | None) -> "Future[Turn]":
         """An answer, in a moment."""
@@ -175,10 +183,16 @@ class Listener:
         """From the next frame on."""
         self._turn, self._position, self._told = turn, 0, 0
 
+    @property
+    def hears(self) -> bool:
+        """It has a recogniser."""
+        return self._recognition is not None
+
     def close(self) -> None:
-        """Forget the conversation."""
+        """Hear no more of what is being said, which frees the recogniser."""
         if self._recognition is not None:
             self._recognition.cancel()
+            self._recognition = None
 
     def step(self, frame: Pcm) -> DialogueFrame:
         """Hear a frame, and say one."""

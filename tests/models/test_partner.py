@@ -117,6 +117,22 @@ def test_who_speaks_softly_is_heard_after_somebody_loud_sat_there() -> None:
         one.close()
 
 
+def test_who_left_in_the_midst_of_a_word_keeps_nobody_from_being_heard() -> None:
+    """Nobody says that they have gone; while they are there, they are heard to the end."""
+    one = Partner(seats=2, recognizers=1, clock=lambda: datetime(2026, 3, 2, 14, 5))
+    one.load(lambda progress, doing: None)
+    said = frames("We need more time for all of this.")
+    try:
+        one.reset([0, 1])
+        for frame in said[: len(said) // 2]:
+            one.step({0: SILENCE, 1: frame})
+        assert one.hear("a third") is None
+        run(one, 0, [])
+        assert run(one, 0, frames("What time is it?"))[:2] == ("My clock says 14:05.", "What time is it?")
+    finally:
+        one.close()
+
+
 def test_who_is_not_heard_is_told_why() -> None:
     one = Partner(seats=1, recognizers=1)
     one.load(lambda progress, doing: None)
