@@ -160,10 +160,11 @@ class Pipeline:
         # A pipe holds 64 KiB and a clean text is smaller, so this cannot block: nothing else is on its way.
         stdin.write((escape(text) + _END).encode() + b"\0")
         deadline = time.monotonic() + self._timeout
+        poll = select.poll()  # select() takes no descriptor from 1024 on, and a server has many connections
+        poll.register(stdout, select.POLLIN)
         answer = bytearray()
         while b"\0" not in answer:
-            readable, _, _ = select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))
-            if not readable:
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 raise TimeoutError(f"no answer in {self._timeout} s")
             piece = os.read(stdout.fileno(), 65_536)
             if not piece:

@@ -1,6 +1,8 @@
 """Translation goes on, whatever is typed and whatever dies."""
 
+import contextlib
 import os
+import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,6 +132,19 @@ def test_a_hanging_program_is_killed(pipeline: Pipeline) -> None:
         assert not any(Path(f"/proc/{pid}").exists() for pid in before)
     finally:
         impatient.close()
+
+
+def test_descriptors_may_be_many(pipeline: Pipeline) -> None:
+    """As of a server with a thousand connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2048:
+        pytest.skip(f"only {hard} files may be open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    with contextlib.ExitStack() as connections:
+        connections.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        while connections.enter_context(open(os.devnull)).fileno() < 1024:
+            pass
+        assert pipeline.translate(KNOWN[0]).strip() == KNOWN[1]
 
 
 def test_a_program_that_cannot_start_is_an_engine_failure(tmp_path: Path) -> None:
