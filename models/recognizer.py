@@ -35,7 +35,8 @@ MAX_VOICES = 1_000
 """Speakers remembered; the one who has not spoken for longest is forgotten first."""
 
 RESTART_DELAY = 1.0
-"""Seconds before a worker is replaced that died before it was ready: its successor will most likely do the same."""
+"""Seconds before a worker is replaced that died before it was ready, or could not even be started: its successor will
+most likely do the same."""
 
 
 class PocketSphinxRecognition:
@@ -123,8 +124,11 @@ class RecognizerPool:
     def load(self) -> None:
         """Start all workers and wait until they are ready. Idempotent. Raises EngineError if they do not start."""
         with self._changed:
-            while not self._closed and len(self._workers) < self._size:
-                self._workers.append(Worker(self))
+            try:
+                while not self._closed and len(self._workers) < self._size:
+                    self._workers.append(Worker(self))
+            except OSError as error:
+                raise EngineError(f"The speech recogniser did not start: {error.strerror}.") from error
             self._changed.wait_for(self._is_settled, START_TIMEOUT)
             if not (self._workers and all(worker.ready for worker in self._workers)):
                 raise EngineError("The speech recogniser did not start: is pocketsphinx installed?")
@@ -202,8 +206,12 @@ class RecognizerPool:
                 self._failed_starts += 1
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._closed, RESTART_DELAY)
-            if worker in self._workers and not self._closed:
-                self._workers[self._workers.index(worker)] = Worker(self)
+            while worker in self._workers and not self._closed:
+                try:
+                    self._workers[self._workers.index(worker)] = Worker(self)
+                except OSError as error:  # too many processes or files, for now
+                    logger.warning("no recogniser can be started: %s", error)
+                    self._changed.wait_for(lambda: self._closed, RESTART_DELAY)
 
     def _is_settled(self) -> bool:
         return self._closed or self._failed_starts > 0 or all(worker.ready for worker in self._workers)

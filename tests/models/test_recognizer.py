@@ -1,6 +1,7 @@
 """Speakers are understood, side by side, and a worker's death is one segment's loss."""
 
 import os
+import resource
 import signal
 import threading
 from collections.abc import Iterator
@@ -154,6 +155,33 @@ def test_a_killed_worker_loses_its_segment_only(mortal: RecognizerPool) -> None:
     first, second = mortal.hear("lost"), mortal.hear("kept")
     push(first, pcm)
     push(second, pcm)
+    assert (first.finish().text, second.finish().text) == (SENTENCE, SENTENCE)
+
+
+def test_a_worker_that_cannot_be_replaced_now_is_replaced_later(
+    mortal: RecognizerPool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When there may be a file more."""
+    monkeypatch.setattr("models.recognizer.RESTART_DELAY", 0.01)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        other = RecognizerPool(1)
+        with pytest.raises(EngineError, match="did not start: Too many open files"):
+            other.load()
+        other.close()
+        killed = mortal.pids[0]
+        os.kill(killed, signal.SIGKILL)
+        while "no recogniser can be started" not in caplog.text:
+            threading.Event().wait(0.01)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    while killed in mortal.pids:
+        threading.Event().wait(0.01)
+    mortal.load()
+    first, second = mortal.hear("first"), mortal.hear("second")
+    push(first, speech(SENTENCE))
+    push(second, speech(SENTENCE))
     assert (first.finish().text, second.finish().text) == (SENTENCE, SENTENCE)
 
 
