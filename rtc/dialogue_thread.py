@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from models.base import Dialogue, DialogueFrame, EngineBroken, EngineError, EngineFailed
@@ -15,6 +15,10 @@ from rtc.readiness import MISTAKE, Readiness
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+
+MAX_LOST = 25
+"""Steps in a row (2 s) that a model may lose. One that goes on losing them is of no use, and whoever talks with it
+would wait in silence for an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class DialogueThread(Readiness):
         self.voice = voice or dialogue.name
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="dialogue")
         self._closed = False
+        self._lost = 0  # steps in a row
         self.failed = self.late = 0
         """Steps that the model lost; steps that took longer than the frame they were for lasts."""
 
@@ -59,7 +64,8 @@ class DialogueThread(Readiness):
             self._succeed()
 
     async def make(self, step: Step) -> Said:
-        """One step on. Never raises: a step that fails is silence, and counted; a broken engine is a state."""
+        """One step on. Never raises: a step that fails is silence, and counted; a broken engine is a state, and so is
+        one that loses MAX_LOST steps in a row."""
         begun = time.monotonic()
         try:
             return await self._call(lambda: self._make(step))
@@ -76,20 +82,28 @@ class DialogueThread(Readiness):
 
     def _make(self, step: Step) -> Said:
         """In the thread."""
-        frames = step.frames
-        unset: tuple[int, ...] = ()
+        frames, said = step.frames, Said({})
+        failure: EngineFailed | None = None
         if step.resets:
             try:
                 self.dialogue.reset(step.resets)
-            except EngineFailed:
-                self.failed += 1
-                unset = step.resets
-                frames = {seat: frame for seat, frame in frames.items() if seat not in unset}
+            except EngineFailed as error:
+                failure = self._counted(error)
+                said = Said({}, step.resets)
+                frames = {seat: frame for seat, frame in frames.items() if seat not in said.unset}
         try:
-            return Said(self.dialogue.step(frames) if frames else {}, unset)
-        except EngineFailed:
-            self.failed += 1
-            return Said({}, unset)
+            said = replace(said, frames=self.dialogue.step(frames) if frames else {})
+        except EngineFailed as error:
+            failure = self._counted(error)
+        self._lost = self._lost + 1 if failure and not said.frames else 0
+        if failure and self._lost == MAX_LOST:
+            raise EngineBroken(str(failure))
+        return said
+
+    def _counted(self, error: EngineFailed) -> EngineFailed:
+        self.failed += 1
+        log.warning("engine %s: %s", self.dialogue.name, error)
+        return error
 
     async def _call(self, function: Callable[[], T]) -> T:
         if self._closed:

@@ -53,6 +53,31 @@ async def test_a_lost_step_is_counted_and_a_broken_engine_is_a_state() -> None:
     await thread.close()
 
 
+async def test_a_model_that_loses_every_step_is_broken() -> None:
+    """In two seconds, with its reason; what it loses now and then is not."""
+    fragile = Fragile(2)
+    thread = DialogueThread(fragile)
+    await thread.load()
+    step = Step((), {0: FRAME})
+    await thread.make(Step((0,), {0: FRAME}))
+    for _ in range(3):
+        fragile.error = EngineFailed("there is no memory")
+        for _ in range(24):
+            assert not (await thread.make(step)).frames
+        fragile.error = None
+        assert (await thread.make(step)).frames
+    assert (thread.failed, thread.state) == (72, "ready")
+    fragile.fail_resets = 25
+    for _ in range(25):  # while somebody else is answered
+        assert (await thread.make(Step((1,), {0: FRAME, 1: FRAME}))).unset == (1,)
+    assert thread.state == "ready"
+    fragile.error = EngineFailed("there is no memory")
+    for _ in range(25):
+        assert (thread.state, (await thread.make(step)).frames) == ("ready", {})
+    assert (thread.state, thread.error) == ("failed", "there is no memory") and thread.broken.is_set()
+    await thread.close()
+
+
 async def test_a_bug_in_an_engine_does_not_end_the_server() -> None:
     fragile = Fragile(1)
     thread = DialogueThread(fragile)
