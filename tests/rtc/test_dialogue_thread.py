@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 
 import numpy as np
+import pytest
 
 from models.base import DialogueFrame, EngineBroken, EngineFailed, Pcm, Progress
 from rtc.conductor import Step
 from rtc.dialogue_thread import DialogueThread
+from rtc.readiness import MISTAKE
 from tests.parrot import Parrot
 
 FRAME = np.zeros(Parrot.frame_samples, np.float32)
@@ -75,6 +77,17 @@ async def test_a_model_that_loses_every_step_is_broken() -> None:
     for _ in range(25):
         assert (thread.state, (await thread.make(step)).frames) == ("ready", {})
     assert (thread.state, thread.error) == ("failed", "there is no memory") and thread.broken.is_set()
+    await thread.close()
+
+
+@pytest.mark.parametrize("error", [EngineFailed("there is no memory"), ImportError("half of a library")])
+async def test_what_does_not_load_is_a_state_with_a_reason(error: Exception) -> None:
+    """Whatever it raises: the server stays up."""
+    fragile = Fragile(1)
+    fragile.error = error
+    thread = DialogueThread(fragile)
+    await thread.load()
+    assert (thread.state, thread.error) == ("failed", str(error) if isinstance(error, EngineFailed) else MISTAKE)
     await thread.close()
 
 
