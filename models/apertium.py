@@ -40,8 +40,10 @@ PIVOTS = ("es", "ca")
 PIVOTS_OF_FRENCH = ("ca", "es")
 """Apertium's newer pair is French and Catalan: `we need` comes out as `avons besoin`, by Spanish as `précisons`."""
 
-_RESERVED = re.compile(r"([\\\[\]{}^$@/<>])")
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_RESERVED = re.compile(r"(~|(?<!\w)@|@(?!\w))|[\\\[\]{}^$@/<>]")
+# The group: what programs swallow or make a tag of, though it be escaped. `~` wakes the one for contractions, and the
+# dictionaries of Spanish and Galician have no word for an `@` that begins or ends one. In brackets nobody looks at it.
+_MARKED = re.compile(r"\\(.)|[\[\]]", re.DOTALL)
 _END = ".[][\n]"
 # What apertium-destxt writes after a text: a full stop, so that the last sentence is seen as ended, and an empty
 # "superblank" by which apertium-retxt knows that this full stop is not the writer's.
@@ -49,13 +51,13 @@ _ENDED = re.compile(r"\s*\.?\[\]\[\n\]\s*$")
 
 
 def escape(text: str) -> str:
-    """`text` (clean, one line) as Apertium's stream format: its reserved characters after backslashes."""
-    return _RESERVED.sub(r"\\\1", text)
+    """`text` (clean, one line) as Apertium's stream format: reserved characters after backslashes or in brackets."""
+    return _RESERVED.sub(lambda match: f"[{match[0]}]" if match[1] else f"\\{match[0]}", text)
 
 
 def unescape(stream: str) -> str:
     """The text in Apertium's stream format, without the end mark that a request carried."""
-    return _ESCAPED.sub(r"\1", _ENDED.sub("", stream))
+    return _MARKED.sub(r"\1", _ENDED.sub("", stream))
 
 
 def read_mode(path: Path) -> list[list[str]]:

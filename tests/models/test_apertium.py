@@ -72,13 +72,22 @@ def test_unknown_words_come_through_unmarked(apertium: Apertium) -> None:
         "\\",
         "👩‍👧 🇪🇸",
         "日本語 عربى",
+        "~5 ~/x 1~2 ~~ [~] \\~ x~",
+        "@ @x x@ x@y.org @~@",
     ],
 )
 def test_reserved_characters_come_through(apertium: Apertium, text: str) -> None:
     translated = apertium.translate(text, "en", "es")
-    reserved = "[]{}^$@/\\<>"
+    reserved = "[]{}^$@/\\<>~"
     assert [mark for mark in translated if mark in reserved] == [mark for mark in text if mark in reserved]
     assert all(mark in translated for mark in text if not mark.isascii())
+
+
+def test_no_direction_swallows_marks(apertium: Apertium) -> None:
+    """In all that are installed, one after the other."""
+    for source, target in apertium.pipelines:
+        translated = apertium.translate("@1 ~2 3~ 4 @ 5@ <6>", source, target)
+        assert [mark for mark in translated if mark in "@~<>"] == list("@~~@@<>"), (source, target, translated)
 
 
 @given(st.text(st.characters(codec=None), max_size=200))
