@@ -139,7 +139,8 @@ class EmbeddedTranslator:
     def render(self, transcript: Transcript, targets: Sequence[str], speech: bool) -> Iterator[Rendering]:
         """Each target as soon as it is ready: first the transcript's own language, then direct ones, then the rest.
 
-        Text alone takes 2 to 6 ms a target, speech 15 ms more. Raises EngineFailed after the targets that went well."""
+        Text alone takes 2 to 6 ms a target, speech 15 ms more. Raises EngineFailed after the targets that went well,
+        and those that could be written, but not spoken."""
         return self.renderings(transcript, targets, speech, lambda target: True)
 
     def renderings(
@@ -162,10 +163,16 @@ class EmbeddedTranslator:
                     before, path = path, (*path, stop)
                     if path not in known:
                         known[path] = self._apertium.hop(known[before], before[-1], stop)
-                text = known[path]
-                yield Rendering(target, text, via, self._spoken(text, target) if speech else None)
             except EngineFailed as error:
                 failure = error
+                continue
+            spoken = None
+            if speech:
+                try:
+                    spoken = self._spoken(known[path], target)
+                except EngineFailed as error:  # it can still be read
+                    failure = error
+            yield Rendering(target, known[path], via, spoken)
         if failure is not None:
             raise failure
 

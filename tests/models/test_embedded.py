@@ -1,5 +1,7 @@
 """The whole engine: English in, other languages out, written and spoken."""
 
+import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from models.apertium import installed_pairs
-from models.base import SPEECH_RATE, EngineError, Transcript, Translator
+from models.base import SPEECH_RATE, EngineError, EngineFailed, Rendering, Transcript, Translator
 from models.embedded import EmbeddedTranslator
 from models.espeak import available
 from tests.sentences import PARAGRAPH, SURE
@@ -97,6 +99,20 @@ def test_typed_text_goes_in_every_direction(engine: EmbeddedTranslator) -> None:
 def test_a_text_with_nothing_to_say_is_not_spoken(engine: Translator) -> None:
     (rendering,) = engine.render(Transcript("", "en"), ["es"], speech=True)
     assert (rendering.text, rendering.speech) == ("", None)
+
+
+@needs_everything
+def test_what_cannot_be_spoken_can_be_read(engine: Translator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A voice that fails costs nobody the words, and no other voice; and it is told."""
+    program = tmp_path / "espeak-ng"
+    program.write_text(f'#!/bin/sh\n[ "$2" = es ] && exit 1\nexec {shutil.which("espeak-ng")} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    told: list[Rendering] = []
+    with pytest.raises(EngineFailed, match="The voice for Spanish failed"):
+        told.extend(engine.render(Transcript("1, 2, 3.", "en"), ["en", "es", "ca"], speech=True))
+    said = [(one.language, one.text, one.speech is not None) for one in told]
+    assert said == [("en", "1, 2, 3.", True), ("es", "1, 2, 3.", False), ("ca", "1, 2, 3.", True)]
 
 
 def test_only_english_is_understood(engine: EmbeddedTranslator) -> None:
