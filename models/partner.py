@@ -237,6 +237,8 @@ class Listener:
             self._recognition.push(np.concatenate(self._before))
 
     def _end(self) -> None:
+        if self._run < END:
+            self._before.clear()  # they go on: the next turn does not begin with the words of this one
         self._speaks, self._run = False, 0
         recognition, self._recognition = self._recognition, None
         self._partner.counts["turns" if recognition is not None else "turns_lost"] += 1

@@ -7,8 +7,9 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from models.base import Dialogue, EngineError, Pcm
+from models.base import VAD_WINDOW, Dialogue, EngineError, Pcm
 from models.partner import Partner
+from models.recognizer import PocketSphinxRecognition
 from models.resample import resample
 from models.small_talk import BUSY, GREETING
 
@@ -158,15 +159,27 @@ def test_noise_for_minutes_is_answered_by_silence_and_who_speaks_after_it_is_hea
     assert run(partner, 0, [SILENCE] * 10 + frames("What time is it?"))[0] == "My clock says 14:05."
 
 
-def test_who_never_pauses_is_answered_all_the_same(partner: Partner) -> None:
-    """After 20 seconds."""
+def test_who_never_pauses_is_answered_all_the_same(partner: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After 20 seconds; and what they say in that moment is heard once."""
     partner.reset([0])
     run(partner, 0, [])
+    pushed: list[tuple[object, Pcm]] = []
+    push = PocketSphinxRecognition.push
+
+    def spy(recognition: PocketSphinxRecognition, pcm: Pcm) -> None:
+        pushed.append((recognition, pcm))
+        push(recognition, pcm)
+
+    monkeypatch.setattr(PocketSphinxRecognition, "push", spy)
     turns, said = partner.counters().get("turns", 0), frames("Wait a moment please. We need more time for all of this.")
     for _ in range(int(21 * partner.sample_rate / FRAME / len(said)) + 1):
         for frame in said:
             partner.step({0: frame})
     assert partner.counters()["turns"] == turns + 1
+    recognitions = list(dict.fromkeys(recognition for recognition, _ in pushed))
+    first, second = (np.concatenate([pcm for one, pcm in pushed if one is each]) for each in recognitions)
+    begin = second[:VAD_WINDOW]
+    assert not any(np.array_equal(first[-at:][:VAD_WINDOW], begin) for at in range(VAD_WINDOW, 9_000, VAD_WINDOW))
 
 
 def test_wrong_frames_are_refused(partner: Partner) -> None:
