@@ -79,10 +79,10 @@ class SmallTalk:
         return self._said
 
     def _answer(self, words: str, heard: str) -> str:
-        if match := re.search(r"\b(?:repeat after me|say after me|please say)\b[ ,:]*(.+)", heard, re.IGNORECASE):
-            return match[1][0].upper() + match[1][1:]
         if re.search(r"\b(?:say (?:that|it) again|repeat that|pardon)\b", words):
             return self._said
+        if match := re.search(r"\b(?:repeat after me|say after me|please say)\b\W*(\w.*)", heard, re.IGNORECASE):
+            return match[1][0].upper() + match[1][1:]
         # "time is it" will do: the first word of a question is what a recogniser loses most easily
         if re.search(r"\btime\b", words) and re.search(r"\b(?:what|tell|know|is it)\b", words):
             return f"My clock says {self._clock():%H:%M}."

@@ -20,6 +20,8 @@ def talk() -> SmallTalk:
         ("Count to three.", "One, two, three."),
         ("Can you count?", "One, two, three, four, five."),
         ("Repeat after me the weather is nice.", "The weather is nice."),
+        ("Repeat after me.", "I see. Please go on."),
+        ("Please say that again.", GREETING),
         ("My name is Ana.", "Nice to meet you, Ana."),
         ("Are you a human?", "I am a simple program with a few rules, not Moshi and not a person."),
         ("I need my coffee.", "What would it mean to you to get your coffee?"),
