@@ -6,6 +6,7 @@ what crashes there does not crash here.
 
 import contextlib
 import io
+import re
 import shutil
 import subprocess
 import wave
@@ -44,7 +45,7 @@ def speak(text: str, language: str) -> Speech:
     if tongue is None:
         raise ValueError(f"there is no voice for {language!r}")
     # Two brackets would begin espeak-ng's own phoneme notation. Text goes in by stdin: an argument could be an option.
-    line = clean(text).replace("[[", "[ [")
+    line = re.sub(r"\[(?=\[)", "[ ", clean(text))
     command = [PROGRAM, "-v", tongue.espeak, "-b", "1", "--stdin", "--stdout"]
     try:
         done = subprocess.run(command, input=line.encode(), capture_output=True, timeout=TIMEOUT, check=True)

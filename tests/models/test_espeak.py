@@ -38,6 +38,7 @@ def test_what_looks_like_an_option_is_spoken(text: str) -> None:
 
 def test_two_brackets_are_no_phonemes() -> None:
     assert np.array_equal(speak("[[hello]]", "en").pcm, speak("[ [hello]]", "en").pcm)
+    assert np.array_equal(speak("[[[hello]]]", "en").pcm, speak("[ [ [hello]]]", "en").pcm)
     assert seconds(speak("[[h@l'oU]]", "en")) != seconds(speak("hello", "en"))
 
 
