@@ -31,6 +31,9 @@ MODES = Path("/usr/share/apertium/modes")
 ANSWER_TIMEOUT = 10.0
 """Seconds. A sentence takes milliseconds and the first one, with its dictionaries, a second on a busy machine."""
 
+MAX_ANSWER = 1_000_000
+"""Bytes, thirty times those of the longest request. A program that writes on and on is never late, but never done."""
+
 MAX_RUNNING = 8
 """Chains kept running. One takes 80 to 700 MB, most of it dictionaries."""
 
@@ -154,7 +157,7 @@ class Pipeline:
             self._kill()
 
     def _ask(self, text: str) -> str:
-        """Raises EOFError if the chain died, TimeoutError if it hangs, OSError if it cannot start."""
+        """Raises EOFError if the chain died, TimeoutError if it hangs or does not end, OSError if it cannot start."""
         if not self._processes:
             self._start()
         stdin, stdout = self._processes[0].stdin, self._processes[-1].stdout
@@ -166,8 +169,8 @@ class Pipeline:
         poll.register(stdout, select.POLLIN)
         answer = bytearray()
         while b"\0" not in answer:
-            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise TimeoutError(f"no answer in {self._timeout} s")
+            if len(answer) > MAX_ANSWER or not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise TimeoutError(f"no end of an answer in {self._timeout} s and {len(answer)} bytes")
             piece = os.read(stdout.fileno(), 65_536)
             if not piece:
                 raise EOFError("the chain ended")

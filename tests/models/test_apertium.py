@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import resource
 import signal
 from collections.abc import Iterator
@@ -141,6 +142,19 @@ def test_a_hanging_program_is_killed(pipeline: Pipeline) -> None:
         assert not any(Path(f"/proc/{pid}").exists() for pid in before)
     finally:
         impatient.close()
+
+
+def test_a_program_that_writes_without_end_is_killed(tmp_path: Path) -> None:
+    """At once, with what it has written."""
+    writer, mode = tmp_path / "writer", tmp_path / "eng-spa.mode"
+    writer.write_text("#!/bin/sh\nexec yes\n")
+    writer.chmod(0o755)
+    mode.write_text(str(writer))
+    endless = Pipeline(mode, timeout=30)
+    with pytest.raises(EngineFailed, match="translator") as failed:
+        endless.translate("hello")
+    assert re.search(r" 1\d{6} bytes", str(failed.value.__cause__)) and not endless.running
+    endless.close()
 
 
 def test_descriptors_may_be_many(pipeline: Pipeline) -> None:
