@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models import weights
+from models import moshi_checkpoint, weights
 from models.base import EngineError, Translator
 from models.vad import SileroDetector
 from rtc.dialogue_thread import DialogueThread
@@ -128,7 +128,10 @@ def fetch_weights(engine: str, model: str, say: Callable[[str], None]) -> Path:
     """Bring an engine's checkpoint here from a repository, or check that a directory holds one: where it is.
 
     Blocks for as long as gigabytes take. Raises EngineError."""
-    return weights.fetch(model, say, checkpoint=CHECKPOINTS[engine])
+    folder = weights.fetch(model, say, checkpoint=CHECKPOINTS[engine])
+    if engine == "hibiki":
+        moshi_checkpoint.read(folder)  # its config.json says what must be in it
+    return folder
 
 
 def build_engine(settings: Settings) -> Engine:

@@ -1,5 +1,6 @@
 """`dragoman fetch-models` against a hub of our own: whole, interrupted, damaged, refused."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from models.moshi_checkpoint import MOSHI_7B
 from signaling.engines import CHECKPOINTS
 from signaling.settings import Settings
 from tests.hub import COMMIT, Hub, seamless_files, serving_hub
@@ -195,6 +197,12 @@ def test_a_directory_is_only_checked(tmp_path: Path) -> None:
     (tmp_path / SHARD).unlink()
     told = fetch(tmp_path, "http://127.0.0.1:9", "--seamless-model", str(tmp_path))
     assert told.returncode == 1 and f"lacks {SHARD}" in told.stderr
+
+
+def test_a_hibiki_has_what_its_description_names(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**MOSHI_7B, "model_type": "hibiki"}))
+    told = fetch(tmp_path, "http://127.0.0.1:9", "--hibiki", str(tmp_path))
+    assert told.returncode == 1 and f"{tmp_path} lacks model.safetensors" in told.stderr
 
 
 def test_the_setting_means_the_checkpoint_we_know() -> None:
