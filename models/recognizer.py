@@ -136,7 +136,8 @@ class RecognizerPool:
     def hear(self, speaker: str) -> PocketSphinxRecognition:
         """Begin a segment of `speaker`. Never blocks. Raises EngineBusy if every worker hears somebody."""
         with self._lock:
-            worker = next((one for one in self._workers if one.ready and one.segment is None), None)
+            free = [one for one in self._workers if one.ready and one.segment is None]
+            worker = min(free, key=lambda one: one.waiting, default=None)  # one may be behind with what was cancelled
             if worker is None:
                 raise EngineBusy("Too many people are speaking at once for this computer.")
             self.segments += 1

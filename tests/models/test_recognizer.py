@@ -158,6 +158,16 @@ def test_a_killed_worker_loses_its_segment_only(mortal: RecognizerPool) -> None:
     assert (first.finish().text, second.finish().text) == (SENTENCE, SENTENCE)
 
 
+def test_who_comes_next_does_not_wait_for_what_was_cancelled(mortal: RecognizerPool) -> None:
+    """While another worker is free."""
+    cancelled = mortal.hear("cancelled")
+    os.kill(mortal.pids[0], signal.SIGSTOP)
+    for _ in range(510):
+        cancelled.push(np.zeros(PIECE, np.float32))
+    cancelled.cancel()
+    assert understood(mortal, "next", speech(SENTENCE)) == SENTENCE
+
+
 def test_a_worker_that_cannot_be_replaced_now_is_replaced_later(
     mortal: RecognizerPool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
