@@ -6,6 +6,7 @@ needs torch or transformers; what talks to the hub needs `huggingface_hub`, whic
 
 import hashlib
 import json
+import logging
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -15,6 +16,8 @@ from types import ModuleType
 from typing import Any
 
 from models.base import EngineError
+
+logger = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 """Takes a sentence for the person who waits."""
@@ -169,10 +172,13 @@ def check(folder: Path, checkpoint: Checkpoint, remedy: str) -> None:
 
 
 def has_gpu() -> bool:
-    """Whether PyTorch is installed and finds a CUDA device."""
+    """Whether PyTorch is installed, works, and finds a CUDA device."""
     try:
         import torch
     except ImportError:
+        return False
+    except Exception as error:  # whatever an installation in pieces raises: OSError where a library of its is not there
+        logger.warning("PyTorch cannot be used: %s", error)
         return False
     return torch.cuda.is_available()
 

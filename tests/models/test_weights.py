@@ -1,12 +1,13 @@
 """Whether a checkpoint is whole, told by its files; tests/signaling/test_fetch_models.py fetches some."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from models.base import EngineError
-from models.weights import MOSHI, SEAMLESS, assert_room, locate
+from models.weights import MOSHI, SEAMLESS, assert_room, has_gpu, locate
 from tests.hub import safetensors, seamless_files
 
 SHARD = "model-00002-of-00002.safetensors"
@@ -105,6 +106,17 @@ def test_a_disk_that_is_too_small_is_said_before_it_is_full(tmp_path: Path) -> N
     assert_room(tmp_path / "not" / "yet", 1000)
     with pytest.raises(EngineError, match=r"1000000000\.0 GB are to be fetched into .* room for"):
         assert_room(tmp_path / "not" / "yet", 10**18)
+
+
+def test_a_pytorch_in_pieces_is_as_good_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An engine that needs none of it starts all the same."""
+    (tmp_path / "torch.py").write_text("raise OSError('libcudart.so.12: cannot open shared object file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert not has_gpu()
+    assert "libcudart.so.12" in caplog.text
 
 
 def test_every_revision_is_a_commit() -> None:
