@@ -140,6 +140,8 @@ class Pipeline:
                 except (EOFError, BrokenPipeError):
                     # It died between two requests, or from this one: a fresh chain tells. Asking twice does no harm.
                     self._kill()
+                    if self._closed:
+                        raise
                     return self._ask(text)
             except (OSError, EOFError) as error:
                 self._kill()
@@ -151,9 +153,11 @@ class Pipeline:
             self._kill()
 
     def close(self) -> None:
-        """Stop for good. Idempotent."""
+        """Stop for good. Idempotent. Whoever waits for an answer gets EngineFailed, at once."""
+        self._closed = True
+        for process in list(self._processes):
+            process.kill()  # a chain that hangs would keep the lock until its time is up
         with self._lock:
-            self._closed = True
             self._kill()
 
     def _ask(self, text: str) -> str:

@@ -6,6 +6,7 @@ import re
 import resource
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,21 @@ def test_descriptors_may_be_many(pipeline: Pipeline) -> None:
         while connections.enter_context(open(os.devnull)).fileno() < 1024:
             pass
         assert pipeline.translate(KNOWN[0]).strip() == KNOWN[1]
+
+
+def test_closing_does_not_wait_for_a_program_that_hangs() -> None:
+    """Who waits for it is told at once."""
+    patient = Pipeline(installed_pairs()["en", "es"], timeout=1_000)
+    patient.translate(KNOWN[0])
+    os.kill(patient.pids[3], signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(patient.translate, KNOWN[0])
+        while not patient._lock.locked():
+            pass
+        patient.close()
+        with pytest.raises(EngineFailed):
+            waiting.result()
+    assert not patient.running
 
 
 def test_a_program_that_cannot_start_is_an_engine_failure(tmp_path: Path) -> None:
