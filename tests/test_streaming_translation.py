@@ -94,6 +94,12 @@ async def over(variant: str, listener: Client, speaker: Client, start: int = 0) 
     )
 
 
+def told_of(listener: Client, speaker: Client, what: str) -> int:
+    """Times that the translation started, or stopped: between two clauses it may."""
+    who = (speaker.id, "translation")
+    return sum((m["participant_id"], m["variant"]) == who for m in listener.of(f"speech.{what}"))
+
+
 async def test_english_is_streamed_and_other_languages_come_in_segments(server: Server) -> None:
     """Sound and words while they speak, nothing of it twice; and one English transcript."""
     room = await server.room()
@@ -275,7 +281,7 @@ async def test_it_changes_over_in_a_pause_and_nothing_is_heard_twice() -> None:
             await until(server, state="ready")
             await ana.expect("transcript.final", in_segments)
             await over("original", ana, fleur)
-            await over("translation", ana, fleur)
+            await ana.until(lambda: told_of(ana, fleur, "started") == told_of(ana, fleur, "stopped"), "a pause")
             assert (await state(server))["segments_warming"] == 1
             segment = loudness(ana, fleur)
             assert 3 < segment < 6
