@@ -27,7 +27,11 @@ export class Microphone {
   /** @type {LevelReader | null} */
   #reader = null;
   #enabled = true;
+  /** How often it was opened or closed: who is asked for a permission may answer when something else is wanted. */
+  #wishes = 0;
 
+  /** Called when a device was opened. */
+  onopened = () => {};
   /** Called when the device goes away by itself. */
   onlost = () => {};
 
@@ -48,7 +52,8 @@ export class Microphone {
     if (this.track) this.track.enabled = value;
   }
 
-  /** @param {string} [deviceId] @returns {Promise<void>} @throws {MicrophoneError} */
+  /** @param {string} [deviceId] @returns {Promise<boolean>} false: it was opened otherwise, or closed, in the meantime
+   * @throws {MicrophoneError} */
   async open(deviceId) {
     if (!navigator.mediaDevices) {
       throw new MicrophoneError(
@@ -62,11 +67,18 @@ export class Microphone {
       channelCount: 1,
       ...(deviceId && { deviceId: { ideal: deviceId } }),
     };
+    this.#wishes += 1;
+    const wish = this.#wishes;
     let stream;
     try {
       stream = await navigator.mediaDevices.getUserMedia({ audio });
     } catch (error) {
+      if (wish !== this.#wishes) return false;
       throw new MicrophoneError(explain(error));
+    }
+    if (wish !== this.#wishes) {
+      for (const track of stream.getTracks()) track.stop();
+      return false;
     }
     this.close();
     this.#stream = stream;
@@ -80,6 +92,8 @@ export class Microphone {
     this.#source = context.createMediaStreamSource(stream);
     this.#source.connect(analyser);
     this.#reader = new LevelReader(analyser);
+    this.onopened();
+    return true;
   }
 
   /** @returns {number} 0 to 1 */
@@ -88,6 +102,7 @@ export class Microphone {
   }
 
   close() {
+    this.#wishes += 1;
     this.#source?.disconnect();
     for (const track of this.#stream?.getTracks() ?? []) track.stop();
     this.#stream = this.#source = this.#reader = null;

@@ -85,6 +85,11 @@ export class Session extends EventTarget {
   }
 
   start() {
+    // A permission may be given when one is inside already.
+    this.microphone.onopened = () => {
+      void this.link.peer?.setMicrophone(this.microphone.track).catch(() => {}); // it was closed: the next one has it
+      this.#microphoneChanged();
+    };
     this.microphone.onlost = () => {
       this.#microphoneChanged();
       this.emit('problem', { code: 'microphone_lost', message: '', fatal: false });
@@ -107,8 +112,6 @@ export class Session extends EventTarget {
   /** Opens a microphone, or another one, in the middle of the call. @param {string} [deviceId] */
   async openMicrophone(deviceId) {
     await this.microphone.open(deviceId);
-    await this.link.peer?.setMicrophone(this.microphone.track);
-    this.#microphoneChanged();
   }
 
   /** @protected @param {ServerMessage} message @returns {unknown} */

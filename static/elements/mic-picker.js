@@ -75,7 +75,7 @@ export class MicPicker extends HTMLElement {
     setText(this.#status, 'Your browser may ask whether this page can use the microphone.');
     this.#retry.hidden = true;
     try {
-      await this.#microphone.open(deviceId);
+      if (!(await this.#microphone.open(deviceId))) return;
       setText(this.#status, 'Say something: the bar should move.');
       this.classList.remove('is-off');
     } catch (error) {
