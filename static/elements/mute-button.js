@@ -20,24 +20,16 @@ export class MuteButton extends HTMLElement {
     this.#call = call;
     this.append(this.#button);
     this.#button.addEventListener('click', () => {
-      if (!this.#pushToTalk) this.toggle();
+      if (!this.pushToTalk) this.toggle();
     });
     this.#button.addEventListener('pointerdown', (event) => {
-      if (!this.#pushToTalk) return;
+      if (!this.pushToTalk) return;
       this.#button.setPointerCapture(event.pointerId);
       this.talk(true);
     });
     for (const end of ['pointerup', 'pointercancel']) {
       this.#button.addEventListener(end, () => {
-        if (this.#pushToTalk) this.talk(false);
-      });
-    }
-    for (const [key, down] of /** @type {const} */ ([
-      ['keydown', true],
-      ['keyup', false],
-    ])) {
-      this.#button.addEventListener(key, (event) => {
-        if (this.#pushToTalk && event.code === 'Space' && !event.repeat) this.talk(down);
+        if (this.pushToTalk) this.talk(false);
       });
     }
     call.addEventListener('me', () => this.#show());
@@ -47,20 +39,21 @@ export class MuteButton extends HTMLElement {
     this.#show();
   }
 
+  /** Whether it is held down to talk: not while there is no microphone to open first. */
   get pushToTalk() {
-    return this.#pushToTalk;
+    return this.#pushToTalk && this.#call.hasMicrophone;
   }
 
   /** @param {boolean} on */
   set pushToTalk(on) {
     this.#pushToTalk = on;
-    if (this.#call.hasMicrophone) this.#call.setMuted(on);
+    this.#call.setMuted(on); // one that is opened later, too
     this.#show();
   }
 
   toggle() {
     if (!this.#call.hasMicrophone) void this.#openMicrophone();
-    else if (!this.#pushToTalk) this.#call.setMuted(!this.#call.muted);
+    else if (!this.pushToTalk) this.#call.setMuted(!this.#call.muted);
   }
 
   /** @param {boolean} talking */

@@ -3,9 +3,11 @@ function takesKeys(target) {
   return target instanceof Element && target.closest('input, textarea, select, [contenteditable]') !== null;
 }
 
-/** @param {EventTarget | null} target */
+/** @param {EventTarget | null} target @returns {boolean} the button that is held to talk does not: Space does the same */
 function takesSpace(target) {
-  return takesKeys(target) || (target instanceof Element && target.closest('button, summary, a') !== null);
+  if (takesKeys(target)) return true;
+  const pressed = target instanceof Element ? target.closest('button, summary, a') : null;
+  return pressed !== null && !pressed.closest('mute-button');
 }
 
 /**

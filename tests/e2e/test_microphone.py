@@ -1,5 +1,6 @@
 """The microphone: when it is allowed late, refused, held to talk; and that nobody is heard, or recorded, unawares."""
 
+import json
 import re
 
 import pytest
@@ -53,3 +54,49 @@ async def test_allowed_when_one_has_left_already(start: Start, silent: Browser, 
     await ana.by("left").wait_for()
     await ana.page.evaluate("() => allow()")
     await ana.until("() => opened.length === 1 && opened[0].readyState === 'ended'")
+
+
+HELD = {"pushToTalk": True, "name": "Ana"}
+
+
+async def with_push_to_talk(meet: Meet, browser: Browser, room: str, mic: str = "") -> Person:
+    """Somebody in a room who has chosen to be heard only while a key is held."""
+    ana = await meet(browser)
+    await ana.page.goto(room)
+    await ana.page.evaluate("kept => { localStorage.dragoman = kept; }", json.dumps({**HELD, "mic": mic}))
+    await ana.page.reload()
+    await ana.by("mic-status").filter(has_text=re.compile("Say something|Nobody hears you")).wait_for()
+    await ana.join()
+    return ana
+
+
+async def test_push_to_talk_ends_wherever_the_key_is_released(start: Start, silent: Browser, meet: Meet) -> None:
+    """Held on the button itself, too: when another window, or another control, has the keyboard by then."""
+    ana = await with_push_to_talk(meet, silent, await (await start()).room())
+    keyboard, button = ana.page.keyboard, ana.by("mute-button")
+    await button.focus()
+    await keyboard.down("Space")
+    await button.filter(has_text="Talking").wait_for()
+    await ana.page.evaluate("() => window.dispatchEvent(new Event('blur'))")
+    await button.filter(has_text="Hold to talk").wait_for()
+    await keyboard.up("Space")
+    await keyboard.down("Space")
+    await button.filter(has_text="Talking").wait_for()
+    await ana.page.locator("h1").focus()
+    await keyboard.up("Space")
+    await button.filter(has_text="Hold to talk").wait_for()
+    assert not await ana.page.evaluate("() => dragoman.call.microphone.track.enabled")
+
+
+async def test_push_to_talk_with_no_microphone_yet(start: Start, silent: Browser, meet: Meet) -> None:
+    """The button opens one, which nobody hears before it is held."""
+    ana = await with_push_to_talk(meet, silent, await (await start()).room(), mic="none")
+    button = ana.by("mute-button")
+    await button.filter(has_text="Turn on microphone").click()
+    await button.filter(has_text="Hold to talk").wait_for()
+    assert not await ana.page.evaluate("() => dragoman.call.microphone.track.enabled")
+    await button.hover()
+    await ana.page.mouse.down()
+    await button.filter(has_text="Talking").wait_for()
+    await ana.page.mouse.up()
+    await button.filter(has_text="Hold to talk").wait_for()
