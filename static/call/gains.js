@@ -23,12 +23,14 @@ export function translationFactor(balance) {
 /**
  * @param {Slot} slot
  * @param {{balance: number, volumes: Map<string, number>, interpreting: ReadonlySet<string>,
- *   interpreted: ReadonlySet<string>}} room  `interpreting`: whose translation speaks now; `interpreted`: who has one
+ *   interpreted: ReadonlySet<string>}} room  `interpreting`: whose translation speaks now; `interpreted`: who has one here
  * @returns {number}
  */
 export function slotGain(slot, { balance, volumes, interpreting, interpreted }) {
   const volume = volumes.get(slot.participant_id) ?? 1;
   if (slot.variant === 'translation') return volume * translationFactor(balance);
-  if (balance >= 1 && interpreted.has(slot.participant_id)) return 0;
+  // Who wants originals only is told, too, when the interpreter speaks: nothing would be heard above a softened one.
+  if (!interpreted.has(slot.participant_id)) return volume;
+  if (balance >= 1) return 0;
   return volume * (interpreting.has(slot.participant_id) ? duckedOriginal(balance) : 1);
 }
