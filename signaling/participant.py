@@ -118,6 +118,7 @@ class Participant(Session):
             "participant": public(self),
             "room": card(self.room),
             "participants": present(self.room),
+            "mix": self.mix,
             "slots": dump_slots(self.room.slots_of(self)),
             "sdp": answer,
             "state": engine.state if engine.state != "failed" else "warming",

@@ -70,9 +70,9 @@ export class Call extends Session {
     this.link.send('room.update', { voice: come });
   }
 
-  /** @param {string} text */
+  /** @param {string} text @returns {boolean} false: there is no connection, and nobody will read it */
   sendChat(text) {
-    this.link.send('chat.send', { text });
+    return this.link.send('chat.send', { text });
   }
 
   /** @param {number} balance */
@@ -136,7 +136,15 @@ export class Call extends Session {
     super.joined(joined);
     this.voice = joined.voice ?? null;
     this.#setRoom(joined.room);
+    this.#insist(joined);
     this.emit('people');
+  }
+
+  /** Says again what was chosen while there was no connection. @param {import('./protocol.js').Joined} joined */
+  #insist({ participant, mix = this.options.mix }) {
+    const { language, speaks, mix: wanted } = this.options;
+    if (language === participant.language && speaks === participant.speaks && wanted === mix) return;
+    this.link.send('session.update', { language, speaks, mix: wanted });
   }
 
   /** @param {import('./protocol.js').Card} room */

@@ -95,9 +95,9 @@ export class Link {
     }
   }
 
-  /** @param {string} type @param {Record<string, unknown>} [fields] */
+  /** @param {string} type @param {Record<string, unknown>} [fields] @returns {boolean} false: there is no connection */
   send(type, fields) {
-    this.#socket?.send(type, fields);
+    return this.#socket?.send(type, fields) ?? false;
   }
 
   leave() {

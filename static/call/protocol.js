@@ -73,7 +73,7 @@ export const SERVER_TYPES = /** @type {const} */ ([
  * @typedef {Engine & {url?: string, voice: string, seats: number, seats_taken: number, waiting: number}} Dialogue
  *
  * @typedef {{session_id: string, resume: string, participant: Participant, room: Card,
- *   participants: Participant[], slots: Slot[], sdp: string | null, state: EngineState, engine: {name: string, notice: string},
+ *   participants: Participant[], mix?: Mix, slots: Slot[], sdp: string | null, state: EngineState, engine: {name: string, notice: string},
  *   voice?: Voice}} Joined
  *
  * @typedef {{type: string, seq: number} & Record<string, any>} ServerMessage

@@ -50,9 +50,11 @@ export class SignalSocket {
     });
   }
 
-  /** @param {string} type @param {Record<string, unknown>} [fields] */
+  /** @param {string} type @param {Record<string, unknown>} [fields] @returns {boolean} false: nobody was there to take it */
   send(type, fields = {}) {
-    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify({ type, ...fields }));
+    if (this.#socket.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(JSON.stringify({ type, ...fields }));
+    return true;
   }
 
   close() {

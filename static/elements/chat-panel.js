@@ -3,6 +3,7 @@ import { h, icon } from '../ui/dom.js';
 import { Follower } from '../ui/follower.js';
 import { avatar, paint } from '../ui/people.js';
 import { replayButton } from '../ui/replay.js';
+import { toast } from '../ui/toast.js';
 
 /** @typedef {import('../call/call.js').Call} Call */
 /** @typedef {import('../call/protocol.js').ChatMessage} ChatMessage */
@@ -55,8 +56,8 @@ export class ChatPanel extends HTMLElement {
   #send() {
     const text = this.#input.value.trim();
     if (!text) return;
-    this.#call.sendChat(text);
-    this.#input.value = '';
+    if (this.#call.sendChat(text)) this.#input.value = '';
+    else toast('You are not connected just now. Your message stays in the field: send it again in a moment.', 'error');
   }
 
   /** @param {ChatMessage} message */

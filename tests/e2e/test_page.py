@@ -4,7 +4,8 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.e2e.conftest import Meet
-from tests.e2e.serving import Site
+from tests.e2e.people import NETWORK_ERRORS
+from tests.e2e.serving import Network, Site
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
@@ -38,3 +39,31 @@ async def test_an_original_is_softened_only_under_an_interpreter_that_is_heard(
     await interpreted.wait_for()
     await interpreted.wait_for(state="hidden")
     assert await ana.page.evaluate("() => Math.min(...gains)") == 1
+
+
+async def test_what_one_does_while_there_is_no_connection(
+    site: Site, network: Network, silent: Browser, meet: Meet
+) -> None:
+    """A message is not lost, and another language is what one gets as soon as there is a connection again."""
+    path = (await site.room()).removeprefix(site.url)
+    bob = await (await meet(silent)).enter(site.url + path, "Bob", "en")
+    ana, told = await meet(silent), list[str]()
+    ana.page.on("websocket", lambda ws: ws.on("framereceived", lambda frame: told.append(str(frame))))
+    await ana.enter(network.url + path, "Ana", "es")
+    ana.forgive(NETWORK_ERRORS)
+    network.cut()
+    await ana.by("connection-state", "[data-state=reconnecting]").wait_for()
+    await ana.write("Are you there?")
+    await ana.by("error").filter(has_text="You are not connected just now.").wait_for()
+    await ana.choose("language-switch", "fr")
+    await ana.by("sound-button").click()
+    await ana.by("mix-select").select_option("translated")
+    network.mend()
+    await ana.connected()
+    await bob.participant("Ana").get_by_text("French").wait_for()
+    assert any('"session.updated"' in frame and '"mix": "translated"' in frame for frame in told)
+    await ana.by("chat-send").click()
+    await bob.by("chat-message").filter(has_text="Are you there?").wait_for()
+    assert await ana.by("chat-input").input_value() == ""
+    await bob.write("The results are very important.")
+    await ana.by("chat-message").locator("[lang=fr]").wait_for()
