@@ -1,5 +1,8 @@
 /** @typedef {import('./call/protocol.js').Room} Room */
 
+/** A connection that died unnoticed never answers: browsers would wait for it for many minutes. */
+const PATIENCE_MS = 8_000;
+
 /** A refusal by the server, as `application/problem+json` tells it; status 0: no answer at all. */
 export class ApiError extends Error {
   /** @param {number} status @param {string} message @param {number | null} retryAfterS
@@ -16,7 +19,7 @@ export class ApiError extends Error {
 async function request(path, init) {
   let response;
   try {
-    response = await fetch(path, init);
+    response = await fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS), ...init });
   } catch {
     throw new ApiError(0, 'The server does not answer.');
   }
@@ -59,11 +62,14 @@ export async function askForPlace(path, ticket = '') {
   return `${url}${path}?${new URLSearchParams({ modal_session_token: token })}`;
 }
 
+/** @param {string} page */
+const visit = (page) => fetch(page, { signal: AbortSignal.timeout(PATIENCE_MS) });
+
 /** Whether the room, or the voice, is still there; where it has moved from the server that this page came from, so do
  * our requests from now on. @param {() => Promise<unknown>} ask @returns {Promise<boolean>} */
 export async function isThere(ask) {
   try {
-    await (home ? askForPlace(location.pathname).then((page) => fetch(page)) : ask());
+    await (home ? askForPlace(location.pathname).then(visit) : ask());
     return true;
   } catch (error) {
     return !(error instanceof ApiError) || error.status !== 404;
@@ -106,7 +112,8 @@ export async function createRoom(name) {
 /** @param {string} id @param {string} language @returns {Promise<Blob>} an utterance, spoken in a language */
 export async function getSpeech(id, language) {
   const query = new URLSearchParams({ language });
-  return (await request(`/v1/utterances/${encodeURIComponent(id)}/audio?${query}`)).blob();
+  const path = `/v1/utterances/${encodeURIComponent(id)}/audio?${query}`;
+  return (await request(path, { signal: null })).blob(); // it may have to be spoken first
 }
 
 /** @param {string} roomId @param {string} language @param {'txt' | 'vtt' | 'json'} format */

@@ -121,7 +121,8 @@ async def stop(process: asyncio.subprocess.Process) -> None:
 
 
 class Network:
-    """A TCP proxy between browsers and the server: `cut` breaks every connection and lets none through until `mend`.
+    """A TCP proxy between browsers and the server: `cut` breaks every connection and lets none through until `mend`,
+    `forget` leaves those there are open and dead, as a NAT does that started again.
 
     Only pages and signaling go through it; media find their own way, over UDP.
     """
@@ -133,6 +134,7 @@ class Network:
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._down = False
+        self._forgotten = 0
         self.url = ""
 
     async def __aenter__(self) -> Self:
@@ -155,6 +157,10 @@ class Network:
         for writer in self._writers:
             writer.transport.abort()
 
+    def forget(self) -> None:
+        """Nothing comes through the connections there are; new ones are well."""
+        self._forgotten += 1
+
     def mend(self) -> None:
         """Let connections through again."""
         self._down = False
@@ -172,12 +178,18 @@ class Network:
             there_reader, there_writer = await asyncio.open_connection(self._host, self._port)
             self._writers.add(there_writer)
             await asyncio.gather(self._pump(reader, there_writer), self._pump(there_reader, writer))
+            there_writer.close()  # if not yet
+            self._writers.discard(there_writer)
+        writer.close()
         self._writers.discard(writer)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        forgotten = self._forgotten
         with contextlib.suppress(OSError):
             while data := await reader.read(65_536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-        self._writers.discard(writer)
+                if forgotten == self._forgotten:
+                    writer.write(data)
+                    await writer.drain()
+        if forgotten == self._forgotten:
+            writer.close()
+            self._writers.discard(writer)

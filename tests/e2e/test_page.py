@@ -66,4 +66,14 @@ async def test_what_one_does_while_there_is_no_connection(
     await bob.by("chat-message").filter(has_text="Are you there?").wait_for()
     assert await ana.by("chat-input").input_value() == ""
     await bob.write("The results are very important.")
-    await ana.by("chat-message").locator("[lang=fr]").wait_for()
+    await ana.by("chat-message").filter(has_text="Bob").locator(".body[lang=fr]").wait_for()
+
+
+async def test_connections_that_died_unnoticed(site: Site, network: Network, silent: Browser, meet: Meet) -> None:
+    """Neither the WebSocket nor the browser's idle HTTP connections ever hear of it: new ones are made."""
+    path = (await site.room()).removeprefix(site.url)
+    ana = await (await meet(silent)).enter(network.url + path, "Ana", "es")
+    network.forget()
+    await ana.page.evaluate("() => dragoman.call.pc.close()")
+    await ana.by("connection-state", "[data-state=reconnecting]").wait_for()
+    await ana.connected()
