@@ -222,6 +222,7 @@ export class Link {
 
   /** @param {Problem} problem */
   #lose(problem) {
+    if (this.#over) return; // one left while we looked
     this.#close();
     this.#setState('lost', problem);
   }

@@ -1,7 +1,9 @@
 """What the page makes of a call's less happy hours, and of what one wants to hear."""
 
+import asyncio
+
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, Route
 
 from tests.e2e.conftest import Meet
 from tests.e2e.people import NETWORK_ERRORS
@@ -77,3 +79,28 @@ async def test_connections_that_died_unnoticed(site: Site, network: Network, sil
     await ana.page.evaluate("() => dragoman.call.pc.close()")
     await ana.by("connection-state", "[data-state=reconnecting]").wait_for()
     await ana.connected()
+
+
+async def test_who_leaves_while_the_page_looks_for_the_room_has_left(
+    site: Site, network: Network, silent: Browser, meet: Meet
+) -> None:
+    """What is found out afterwards does not take the screen: somebody may have joined again by then."""
+    path = (await site.room()).removeprefix(site.url)
+    ana = await (await meet(silent)).enter(network.url + path, "Ana", "es")
+    ana.forgive(f"{NETWORK_ERRORS}|404")
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def look(route: Route) -> None:
+        asked.set()
+        await answer.wait()
+        await route.fulfill(status=404, content_type="application/problem+json", body="{}")
+
+    await ana.page.route("**/v1/rooms/*", look)
+    network.cut()
+    await asked.wait()
+    await ana.by("leave-button").click()
+    await ana.by("left").wait_for()
+    async with ana.page.expect_request_finished():
+        answer.set()
+    await ana.page.evaluate("() => new Promise(requestAnimationFrame)")
+    assert await ana.page.get_by_role("heading", name="You left").count() == 1
