@@ -104,3 +104,16 @@ async def test_who_leaves_while_the_page_looks_for_the_room_has_left(
         answer.set()
     await ana.page.evaluate("() => new Promise(requestAnimationFrame)")
     assert await ana.page.get_by_role("heading", name="You left").count() == 1
+
+
+async def test_screen_readers_are_told_each_thing_once(site: Site, silent: Browser, meet: Meet) -> None:
+    """Not all that was said before again with it, as an atomic live region does."""
+    ana = await (await meet(silent)).enter(await site.room(), "Ana", "es")
+    devtools = await ana.page.context.new_cdp_session(ana.page)
+    tree = await devtools.send("Accessibility.getFullAXTree")
+    told = {
+        node["role"]["value"]: {one["name"]: one["value"].get("value") for one in node["properties"]}
+        for node in tree["nodes"]
+        if not node["ignored"] and any(one["name"] == "live" for one in node.get("properties", []))
+    }
+    assert told["log"]["live"] == "polite" and not told["log"].get("atomic"), told
