@@ -10,6 +10,7 @@ import { toast } from '../ui/toast.js';
 /** @typedef {import('../ui/languages.js').Languages} Languages */
 
 const MAX_LENGTH = 2_000;
+const KEEP = 300;
 
 /** Typed messages: written in one's own language, read by each in theirs. Fires `unread` when one arrives. */
 export class ChatPanel extends HTMLElement {
@@ -69,10 +70,17 @@ export class ChatPanel extends HTMLElement {
     this.#messages.set(message.message_id, fresh);
     if (shown) shown.replaceWith(fresh);
     else this.#list.append(fresh);
+    if (this.#messages.size > KEEP) this.#forgetOldest();
     this.#follower.follow();
     if (mine || shown) return;
     announce(`Message from ${message.name}: ${message.text}`);
     this.dispatchEvent(new CustomEvent('unread'));
+  }
+
+  #forgetOldest() {
+    const [[id, element]] = this.#messages;
+    element.remove();
+    this.#messages.delete(id);
   }
 
   /** @param {ChatMessage} message @param {boolean} mine */

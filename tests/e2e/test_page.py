@@ -117,3 +117,19 @@ async def test_screen_readers_are_told_each_thing_once(site: Site, silent: Brows
         if not node["ignored"] and any(one["name"] == "live" for one in node.get("properties", []))
     }
     assert told["log"]["live"] == "polite" and not told["log"].get("atomic"), told
+
+
+async def test_a_day_of_messages(site: Site, silent: Browser, meet: Meet) -> None:
+    """The last few hundred stay on the page."""
+    ana = await (await meet(silent)).enter(await site.room(), "Ana", "es")
+    await ana.page.evaluate(
+        """() => {
+          const rest = { participant_id: 'p', name: 'Bob', language: 'es', source_language: 'es', utterance_id: null };
+          for (let i = 0; i < 1000; i += 1) {
+            const text = `hola ${i}`;
+            dragoman.call.receive({ type: 'chat.message', message_id: `m${i}`, text, original_text: text, ...rest });
+          }
+        }"""
+    )
+    assert await ana.by("chat-message").count() == 300
+    assert "hola 999" in await ana.by("chat-message").last.inner_text()
