@@ -44,9 +44,9 @@ export class MicPicker extends HTMLElement {
     this.append(h('label', { for: this.#id }, 'Microphone'), this.#select, this.#meter, this.#status, this.#retry);
   }
 
-  /** What to remember: a device id or `none`. */
+  /** What to remember: a device id, or `none` if that was chosen: a microphone that was refused is asked for next time. */
   get value() {
-    return this.#select.value;
+    return this.#microphone.track ? this.#select.value : this.#wanted;
   }
 
   connectedCallback() {
@@ -67,6 +67,7 @@ export class MicPicker extends HTMLElement {
   };
 
   async #choose() {
+    this.#wanted = this.#select.value;
     await (this.#select.value === NONE ? this.#listenOnly() : this.#open(this.#select.value));
   }
 

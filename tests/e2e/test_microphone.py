@@ -100,3 +100,19 @@ async def test_push_to_talk_with_no_microphone_yet(start: Start, silent: Browser
     await button.filter(has_text="Talking").wait_for()
     await ana.page.mouse.up()
     await button.filter(has_text="Hold to talk").wait_for()
+
+
+async def test_a_refusal_is_not_remembered_as_a_choice(start: Start, silent: Browser, meet: Meet) -> None:
+    """Who allows the microphone after all is asked for it next time; who chose to have none is not."""
+    ana = await meet(silent, microphone=False)
+    await ana.prepare(await (await start()).room(), "Ana", "en")
+    await ana.join()
+    await ana.by("leave-button").click()
+    await ana.page.context.grant_permissions(["microphone"])
+    await ana.by("rejoin").click()
+    await ana.by("mic-status").filter(has_text="Say something").wait_for()
+    await ana.by("mic-select").select_option("none")
+    await ana.join()
+    await ana.by("leave-button").click()
+    await ana.by("rejoin").click()
+    await ana.by("mic-status").filter(has_text="Nobody hears you.").wait_for()
