@@ -133,3 +133,20 @@ async def test_a_day_of_messages(site: Site, silent: Browser, meet: Meet) -> Non
     )
     assert await ana.by("chat-message").count() == 300
     assert "hola 999" in await ana.by("chat-message").last.inner_text()
+
+
+@pytest.mark.parametrize("size", [(320, 568), (640, 400)], ids=["a small phone", "a desk at 200 %"])
+async def test_on_a_small_screen(site: Site, silent: Browser, meet: Meet, size: tuple[int, int]) -> None:
+    """Everything can be reached, nothing lies over another thing, and there is room left for what is said."""
+    ana = await meet(silent, viewport={"width": size[0], "height": size[1]})
+    await ana.enter(await site.room("A rather long name for a room on a small screen"), "Ana", "es")
+    lag = {"type": "translation.lag", "segment_id": "s", "participant_id": "p", "language": "es", "lag_ms": 2300}
+    await ana.page.evaluate("lag => dragoman.call.receive(lag)", lag)
+    ends = [0.0]
+    for control in ("mute-button", "language-switch", "sound-button", "leave-button"):
+        box = await ana.by(control).bounding_box()
+        assert box is not None and ends[-1] <= box["x"], (control, box, ends)
+        ends.append(box["x"] + box["width"])
+    assert ends[-1] <= size[0]
+    captions = await ana.by("captions").bounding_box()
+    assert captions is not None and captions["height"] > size[1] / 4, captions
