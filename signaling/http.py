@@ -151,6 +151,10 @@ def middleware(allow_origins: tuple[str, ...], elsewhere: str = "") -> Middlewar
             if origin is not None:
                 response.headers["Access-Control-Allow-Origin"] = origin
                 response.headers["Access-Control-Expose-Headers"] = "Location, Retry-After"
+            if isinstance(
+                response, web.FileResponse
+            ):  # or browsers mix modules of two versions (RFC 9111 section 4.2.2)
+                response.headers["Cache-Control"] = "no-cache"
             response.headers["Vary"] = "Origin"
             response.headers["Content-Security-Policy"] = policy
             response.headers["X-Content-Type-Options"] = "nosniff"

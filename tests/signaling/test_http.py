@@ -60,6 +60,14 @@ async def test_pages_cannot_load_anything_from_elsewhere(server: Server) -> None
             assert (await server.get(asset)).status == 200, asset
 
 
+async def test_browsers_ask_whether_pages_and_scripts_have_changed(server: Server) -> None:
+    """Else they mix scripts of two versions for days after an upgrade; what has not changed is not sent again."""
+    for path in ("/", "/room/anything", "/talk", "/static/room.js", "/static/styles/main.css"):
+        page = await server.get(path)
+        assert page.headers["Cache-Control"] == "no-cache", path
+        assert (await server.get(path, headers={"If-None-Match": page.headers["ETag"]})).status == 304
+
+
 async def test_a_wrong_method_names_the_right_ones(server: Server) -> None:
     """405 with Allow, as a problem."""
     answer = await server.get("/v1/rooms", "PUT")
