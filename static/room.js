@@ -13,7 +13,7 @@ import { Languages } from './ui/languages.js';
 
 const REFRESH_MS = 4_000;
 
-const roomId = decodeURIComponent(location.pathname.split('/').filter(Boolean).pop() ?? '');
+const roomId = inAddress();
 
 /** For debugging and tests: `dragoman.call` has `pc`, `socket`, `participant`, `slots` and `stats()`.
  * @type {{call: Call | null}} */
@@ -25,6 +25,16 @@ const page = new Page(async () => {
   document.title = `${room.name} · Dragoman`;
   prejoin(room, engine, new Languages(languages));
 }, 'room_not_found');
+
+/** @returns {string} the room's id; of a link that was cut in the midst of a character, what is there: no room has that */
+function inAddress() {
+  const last = location.pathname.split('/').filter(Boolean).pop() ?? '';
+  try {
+    return decodeURIComponent(last);
+  } catch {
+    return last;
+  }
+}
 
 /** @param {Room} room @param {import('./call/protocol.js').Engine} engine @param {Languages} languages */
 function prejoin(room, engine, languages) {

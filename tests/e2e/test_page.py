@@ -150,3 +150,10 @@ async def test_on_a_small_screen(site: Site, silent: Browser, meet: Meet, size: 
     assert ends[-1] <= size[0]
     captions = await ana.by("captions").bounding_box()
     assert captions is not None and captions["height"] > size[1] / 4, captions
+
+
+async def test_a_link_that_was_cut_in_the_midst_of_a_character(site: Site, silent: Browser, meet: Meet) -> None:
+    ana = await meet(silent)
+    ana.forgive("404")
+    await ana.page.goto(f"{site.url}/room/caf%C3")
+    await ana.by("error").get_by_role("heading", name="This room is gone").wait_for()
