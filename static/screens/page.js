@@ -60,6 +60,7 @@ export class Page {
 
 /** @param {unknown} error @param {string} gone @returns {Problem} */
 function problemOf(error, gone) {
+  if (!(error instanceof ApiError)) console.error(error); // a bug, perhaps: not only the network fails
   if (!(error instanceof ApiError) || error.status === 0) return { code: 'server_gone', message: '', fatal: true };
   if (error.status === 404) return { code: gone, message: '', fatal: true };
   return { code: '', message: error.message, fatal: true, retry_after_s: error.retryAfterS };

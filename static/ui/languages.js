@@ -10,7 +10,7 @@ export class Languages {
   constructor(list) {
     this.list = [...list].sort((a, b) => a.english.localeCompare(b.english, 'en'));
     this.#byCode = new Map(list.map((language) => [language.code, language]));
-    const names = new Intl.DisplayNames([...navigator.languages], { type: 'language' });
+    const names = new Intl.DisplayNames(navigator.languages.filter(isTag), { type: 'language' });
     this.#local = new Map(list.map(({ code }) => [code, names.of(code) ?? '']));
   }
 
@@ -108,6 +108,9 @@ export class Languages {
     return Math.min(...ranks);
   }
 }
+
+/** Browsers hand on whatever their system is set to. @param {string} tag */
+const isTag = (tag) => tagsFor(tag).length > 0;
 
 /** The tags by which an engine may know a browser's language: `zh-TW` as `zh-Hant`. @param {string} tag
  * @returns {string[]} best first */

@@ -157,3 +157,11 @@ async def test_a_link_that_was_cut_in_the_midst_of_a_character(site: Site, silen
     ana.forgive("404")
     await ana.page.goto(f"{site.url}/room/caf%C3")
     await ana.by("error").get_by_role("heading", name="This room is gone").wait_for()
+
+
+async def test_a_browser_whose_languages_are_no_tags(site: Site, silent: Browser, meet: Meet) -> None:
+    """As some take them from the system's locale."""
+    ana = await meet(silent)
+    await ana.page.add_init_script("Object.defineProperty(navigator, 'languages', { value: ['ca', 'en_US@posix'] })")
+    await ana.page.goto(await site.room())
+    await ana.by("language-select").get_by_text("Català").wait_for()
