@@ -86,6 +86,11 @@ export class Call extends Session {
     this.hearing.setVolume(participantId, volume);
   }
 
+  /** @param {string} participantId @returns {number} 0 to 2: as it was set, even if they were gone in between */
+  volume(participantId) {
+    return this.hearing.volume(participantId);
+  }
+
   /** How loud somebody is now, in their own voice and in translation. @param {string} participantId */
   levels(participantId) {
     if (participantId === this.participant?.id) return { original: this.microphone.level(), translation: 0 };

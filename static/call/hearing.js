@@ -36,6 +36,11 @@ export class Hearing {
     this.apply();
   }
 
+  /** @param {string} participantId @returns {number} 0 to 2 */
+  volume(participantId) {
+    return this.#volumes.get(participantId) ?? 1;
+  }
+
   /** Call it when the roster has changed. @param {ReadonlySet<string>} [abruptly] mids that carry another voice now */
   apply(abruptly = new Set()) {
     const { slots, interpreting } = this.#roster;

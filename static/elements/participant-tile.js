@@ -28,8 +28,8 @@ export class ParticipantTile extends HTMLElement {
   );
   #initials = '';
 
-  /** @param {Participant} person @param {Languages} languages @param {boolean} self */
-  constructor(person, languages, self) {
+  /** @param {Participant} person @param {Languages} languages @param {number | null} volume 0 to 2; null: oneself */
+  constructor(person, languages, volume) {
     super();
     this.#languages = languages;
     this.setAttribute('role', 'listitem');
@@ -37,7 +37,7 @@ export class ParticipantTile extends HTMLElement {
     this.dataset.participantId = person.id;
     paint(this, person.id);
     this.append(this.#avatar, this.#muted, h('div', { class: 'who' }, this.#name, this.#tongue, this.#activity));
-    if (!self) this.append(...this.#volume(person.id));
+    if (volume !== null) this.append(...this.#volume(person.id, volume));
   }
 
   /** @param {Participant} person @param {Activity} activity */
@@ -65,8 +65,8 @@ export class ParticipantTile extends HTMLElement {
     this.style.setProperty('--level', Math.max(original, translation).toFixed(2));
   }
 
-  /** @param {string} personId @returns {HTMLElement[]} a button, and the slider it opens */
-  #volume(personId) {
+  /** @param {string} personId @param {number} volume @returns {HTMLElement[]} a button, and the slider it opens */
+  #volume(personId, volume) {
     const id = freshId('volume');
     const slider = h('input', {
       id: `${id}-slider`,
@@ -74,10 +74,10 @@ export class ParticipantTile extends HTMLElement {
       min: 0,
       max: 200,
       step: 5,
-      value: 100,
+      value: volume * 100,
       'data-testid': 'volume',
     });
-    const shown = h('output', { for: `${id}-slider` }, '100 %');
+    const shown = h('output', { for: `${id}-slider` }, `${slider.value} %`);
     const row = h(
       'div',
       { id, class: 'volume-row', hidden: true },

@@ -46,7 +46,7 @@ export class PeoplePanel extends HTMLElement {
       const self = person.id === participant?.id;
       let tile = this.#tiles.get(person.id);
       if (!tile) {
-        tile = new ParticipantTile(person, this.#languages, self);
+        tile = new ParticipantTile(person, this.#languages, self ? null : this.#call.volume(person.id));
         this.#tiles.set(person.id, tile);
         if (self) this.#list.prepend(tile);
         else this.#list.append(tile);

@@ -165,3 +165,19 @@ async def test_a_browser_whose_languages_are_no_tags(site: Site, silent: Browser
     await ana.page.add_init_script("Object.defineProperty(navigator, 'languages', { value: ['ca', 'en_US@posix'] })")
     await ana.page.goto(await site.room())
     await ana.by("language-select").get_by_text("Català").wait_for()
+
+
+async def test_a_volume_stays_with_the_person(site: Site, silent: Browser, meet: Meet) -> None:
+    """Gone for a moment, as when a room moves, they are as loud as they were, and the slider says so."""
+    ana = await (await meet(silent)).enter(await site.room(), "Ana", "es")
+    person = {"id": "p_zoe", "name": "Zoe", "language": "en", "speaks": "en", "muted": False}
+    tell = "([type, participant]) => dragoman.call.receive({ type, participant })"
+    zoe = ana.participant("Zoe")
+    await ana.page.evaluate(tell, ["participant.joined", person])
+    await zoe.get_by_role("button", name="Volume of Zoe").click()
+    await zoe.get_by_test_id("volume").fill("30")
+    await ana.page.evaluate(tell, ["participant.left", person])
+    await ana.page.evaluate(tell, ["participant.joined", person])
+    await zoe.get_by_role("button", name="Volume of Zoe").click()
+    assert await zoe.get_by_test_id("volume").input_value() == "30"
+    await zoe.get_by_text("30 %").wait_for()
