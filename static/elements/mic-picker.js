@@ -54,6 +54,11 @@ export class MicPicker extends HTMLElement {
       this.#meter.level = this.#microphone.level();
     }, METER_EVERY_MS);
     navigator.mediaDevices?.addEventListener('devicechange', this.#devicesChanged);
+    this.#microphone.onlost = () => {
+      this.#off('The microphone is gone. Was it unplugged? You can also only listen.');
+      this.#retry.hidden = false;
+      void this.#list();
+    };
     void (this.#wanted === NONE ? this.#listenOnly() : this.#open(this.#wanted));
   }
 

@@ -116,3 +116,17 @@ async def test_a_refusal_is_not_remembered_as_a_choice(start: Start, silent: Bro
     await ana.by("leave-button").click()
     await ana.by("rejoin").click()
     await ana.by("mic-status").filter(has_text="Nobody hears you.").wait_for()
+
+
+async def test_unplugged_before_joining(start: Start, silent: Browser, meet: Meet) -> None:
+    """One is told, and not to say something to a microphone that is gone; another one can be opened."""
+    ana = await meet(silent)
+    await ana.page.add_init_script(HESITATE)
+    await ana.page.goto(await (await start()).room())
+    await ana.page.evaluate("() => allow()")
+    await ana.by("mic-status").filter(has_text="Say something").wait_for()
+    await ana.page.evaluate("() => opened[0].dispatchEvent(new Event('ended'))")
+    await ana.by("mic-status").filter(has_text="The microphone is gone.").wait_for()
+    assert await ana.by("mic-select").input_value() == "none"
+    await ana.page.get_by_role("button", name="Try the microphone again").click()
+    await ana.by("mic-status").filter(has_text="Say something").wait_for()
