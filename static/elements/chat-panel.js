@@ -23,6 +23,7 @@ export class ChatPanel extends HTMLElement {
   #follower = new Follower(this.#list, 'Latest messages');
   #input = h('textarea', {
     rows: 1,
+    dir: 'auto',
     maxlength: MAX_LENGTH,
     placeholder: 'Write in your language',
     'aria-label': 'Message',

@@ -36,6 +36,7 @@ export class PrejoinScreen extends HTMLElement {
     type: 'text',
     required: true,
     maxlength: NAME_LENGTH,
+    dir: 'auto',
     autocomplete: 'name',
     'data-testid': 'name-input',
   });

@@ -181,3 +181,22 @@ async def test_a_volume_stays_with_the_person(site: Site, silent: Browser, meet:
     await zoe.get_by_role("button", name="Volume of Zoe").click()
     assert await zoe.get_by_test_id("volume").input_value() == "30"
     await zoe.get_by_text("30 %").wait_for()
+
+
+async def test_one_writes_from_the_right_where_one_does(site: Site, silent: Browser, meet: Meet) -> None:
+    """Arabic, Hebrew, Persian, Urdu: the field follows what is typed into it."""
+    ana = await meet(silent)
+    ways: list[str] = []
+
+    async def write(testid: str, text: str) -> None:
+        await ana.by(testid).fill(text)
+        ways.append(await ana.by(testid).evaluate("field => getComputedStyle(field).direction"))
+
+    await ana.page.goto(site.url)
+    await write("room-name-input", "ميناء (PC)")
+    await ana.page.goto(await site.room())
+    await write("name-input", "ليلى")
+    await ana.join()
+    await write("chat-input", "مرحبا PC!")
+    await write("chat-input", "Hello, ليلى")
+    assert ways == ["rtl", "rtl", "rtl", "ltr"]
