@@ -139,7 +139,10 @@ async def test_a_day_of_messages(site: Site, silent: Browser, meet: Meet) -> Non
 async def test_on_a_small_screen(site: Site, silent: Browser, meet: Meet, size: tuple[int, int]) -> None:
     """Everything can be reached, nothing lies over another thing, and there is room left for what is said."""
     ana = await meet(silent, viewport={"width": size[0], "height": size[1]})
-    await ana.enter(await site.room("A rather long name for a room on a small screen"), "Ana", "es")
+    await ana.prepare(await site.room("A rather long name for a room on a small screen"), "Ana", "es")
+    card, button = await ana.page.locator("form.card").bounding_box(), await ana.by("join-button").bounding_box()
+    assert card is not None and button is not None and button["x"] + button["width"] < card["x"] + card["width"]
+    await ana.join()
     lag = {"type": "translation.lag", "segment_id": "s", "participant_id": "p", "language": "es", "lag_ms": 2300}
     await ana.page.evaluate("lag => dragoman.call.receive(lag)", lag)
     ends = [0.0]
