@@ -74,20 +74,19 @@ async def test_private_attributes_are_still_there() -> None:
     """The same for what is read, before there is a connection."""
     peer = RTCPeerConnection()
     transceiver = peer.addTransceiver("audio")
+    kinds = [type(one) for one in (transceiver.sender._ssrc, transceiver._codecs, transceiver._headerExtensions)]
     transport: Any = transceiver.sender.transport
-    assert isinstance(transceiver.sender._ssrc, int)
-    assert isinstance(transceiver._codecs, list) and isinstance(transceiver._headerExtensions, list)
-    assert isinstance(transport, RTCDtlsTransport)
+    assert kinds == [int, list, list] and isinstance(transport, RTCDtlsTransport)
     assert transport._rx_srtp is None and transport._tx_srtp is None
     assert isinstance(transport.transport, RTCIceTransport)
     connection: Any = transport.transport._connection
-    assert connection._nominated == {} and connection._protocols == [] and connection._queue.qsize() == 0
+    assert connection._nominated == {} and connection._protocols == [] == connection._remote_candidates
     peer.createDataChannel("events")
     assert peer.sctp is not None and peer.sctp._inbound_streams == {} and peer.sctp._sack_misordered == set()
     assert InboundStream().reassembly == [] and DataChunk().user_data == b"" and SackChunk().gaps == []
     await peer.setLocalDescription(await peer.createOffer())
+    assert connection._queue.qsize() == 0
     assert connection._protocols and all(isinstance(one, StunProtocol) for one in connection._protocols)
-    assert connection._remote_candidates == []
     assert all(candidate._network_host == candidate.host for candidate in connection.local_candidates)
     await peer.close()
 
