@@ -8,6 +8,8 @@ from rtc.rtp import signed
 MAX_DROPOUT, MAX_MISORDER = 3000, 100
 """Packets: a jump beyond either is a stray, or a new beginning if the next packet follows on it (RFC 3550 A.1)."""
 
+_HALF = 1 << 31  # ticks
+
 
 @dataclass(frozen=True, slots=True)
 class Reported:
@@ -37,9 +39,18 @@ class Reception:
 
     def add(self, sequence: int, timestamp: int, now: float) -> None:
         """Count one packet. `now`: its arrival, clock seconds."""
-        ahead = signed(sequence - self._highest, 16)
         transit = int(now * CLOCK_RATE) - timestamp
-        jumped = not -MAX_MISORDER < ahead < MAX_DROPOUT
+        ahead = (sequence - self._highest) & 0xFFFF
+        if 0 < ahead < MAX_DROPOUT and self._received:
+            change = abs(transit - self._transit)
+            if change >= _HALF:  # the sender's time has wrapped around
+                change = abs(signed(change, 32))
+            self._jitter += (change - self._jitter) / 16
+            self._highest += ahead
+            self._transit = transit
+            self._received += 1
+            return
+        jumped = MAX_DROPOUT <= ahead <= 0x10000 - MAX_MISORDER
         if not self._received or (jumped and sequence == self._anew_at):
             self._lost_before += self.packets_lost
             self._base = self._highest = sequence
@@ -48,11 +59,7 @@ class Reception:
         elif jumped:
             self._anew_at = (sequence + 1) & 0xFFFF
             return
-        elif ahead > 0:  # those that come late or again, perhaps because we asked, tell nothing about spacing
-            self._highest += ahead
-            self._jitter += (abs(signed(transit - self._transit, 32)) - self._jitter) / 16
-            self._transit = transit
-        self._received += 1
+        self._received += 1  # those that come late or again, perhaps because we asked, tell nothing about spacing
 
     @property
     def packets_lost(self) -> int:

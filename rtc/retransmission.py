@@ -48,6 +48,9 @@ class Requests:
     def arrived(self, sequence: int, now: float) -> bool:
         """A packet is here, sent for the first time or again as it was. `now`: clock seconds. False: its number is used
         already, by a repair."""
+        if self._highest is not None and sequence == (self._highest + 1) & 0xFFFF:  # as nearly always
+            self._highest = sequence
+            return True
         ahead = 1 if self._highest is None else signed(sequence - self._highest, 16)
         if ahead <= 0 and sequence in self._repaired:
             self.needless += 1
@@ -91,21 +94,21 @@ class Requests:
         return due
 
 
+Sent = tuple[int, int, int, bytes]
+"""Sequence number, timestamp and marker as they were sent; payload."""
+
+
 class History:
-    """The last packets sent, as they were: header fields of the connection, payload of the source."""
+    """The last packets sent."""
 
     def __init__(self) -> None:
-        self._sent: dict[int, Packet] = {}
-
-    def keep(self, packet: Packet) -> None:
+        self._sent: deque[Sent] = deque(maxlen=HISTORY)
+        self.keep = self._sent.append
         """Remember one that was sent."""
-        self._sent[packet.sequence] = packet
-        if len(self._sent) > HISTORY:
-            del self._sent[next(iter(self._sent))]
 
-    def find(self, sequence: int) -> Packet | None:
-        """The packet of that number, if it is not too long ago."""
-        return self._sent.get(sequence)
+    def by_number(self) -> dict[int, Sent]:
+        """What is kept, by sequence number."""
+        return {sent[0]: sent for sent in self._sent}
 
 
 def unwrap(packet: Packet, ssrc: int) -> Packet | None:

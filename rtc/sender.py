@@ -95,7 +95,8 @@ class SlotSender:
     def send(self, packet: Packet, now: float) -> None:
         """Send one packet. Losses of the source stay visible as gaps; a switch keeps RTP time continuous, so that the
         browser's jitter buffer sees a pause, not a jump. `now`: clock seconds."""
-        self._settle()
+        if self._cohort is not None:
+            self._settle()
         marker = packet.marker
         if not self._anchored:
             self._anchor(packet.timestamp, now)
@@ -116,12 +117,13 @@ class SlotSender:
         timestamp = (packet.timestamp + self._timestamp_offset) & 0xFFFFFFFF
         if (sequence - self._sequence) & 0xFFFF < 0x8000:  # a late one must not set us back: numbers are used once
             self._sequence, self._timestamp, self._sent_at = sequence, timestamp, now
-        payload, announced = packet.payload, self._announce > 0
-        if announced:
+        payload, history = packet.payload, self._history
+        if self._announce:
             self._announce -= 1
             head = extended_header(
                 marker, self._payload_type, sequence, timestamp, self.ssrc, extension=self._mid_extension
             )
+            history = None  # it would be sent again with another header, by the same number
         else:
             head = header(marker, self._payload_type, sequence, timestamp, self.ssrc)
         if not self._send(head + payload):
@@ -129,10 +131,8 @@ class SlotSender:
             return
         self._packets += 1
         self._octets += len(payload)
-        if (
-            self._history is not None and not announced
-        ):  # it would be sent again with another header, by the same number
-            self._history.keep(Packet(self.ssrc, sequence, timestamp, marker, payload))
+        if history is not None:
+            history.keep((sequence, timestamp, marker, payload))
 
     def join(self, cohort: Cohort) -> bool:
         """If nothing stands in the way, the following packets come by the cohort."""
@@ -151,7 +151,8 @@ class SlotSender:
         self._settle()
         if self._history is not None:
             for packet in cohort.recent(cohort.sent - self._entered):
-                self._history.keep(self._ours(packet))
+                ours = self._ours(packet)
+                self._history.keep((ours.sequence, ours.timestamp, ours.marker, ours.payload))
         self._cohort = None
         cohort.leave(self)
 
@@ -199,12 +200,12 @@ class SlotSender:
         self._settle()
         cohort, offset = self._cohort, self._sequence_offset
         shared = [] if cohort is None else cohort.recent(cohort.sent - self._entered)
-        kept = {(packet.sequence + offset) & 0xFFFF: packet for packet in shared}
+        kept, alone = {(packet.sequence + offset) & 0xFFFF: packet for packet in shared}, self._history.by_number()
         wanted = list(dict.fromkeys(sequences))  # a NACK may name one a thousand times; the newest last
         for sequence in wanted[-HISTORY:]:
-            packet = self._ours(kept[sequence]) if sequence in kept else self._history.find(sequence)
-            if packet is None or not self._resends.take(now):
+            if not (sequence in kept or sequence in alone) or not self._resends.take(now):
                 continue
+            packet = self._ours(kept[sequence]) if sequence in kept else Packet(self.ssrc, *alone[sequence])
             number = self._payload_type
             if self._repair is not None:
                 number, ssrc = self._repair

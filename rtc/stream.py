@@ -27,7 +27,8 @@ class Stream:
         self._cohort = Cohort(self._alone.append)
         self._ssrc: int | None = None
         self._newest: int | None = None  # sequence number, since the last gap
-        self._came = 0  # a bit for each of the last MAX_MISORDER numbers, the newest lowest
+        self._came = 0  # a bit for each of the last MAX_MISORDER numbers, the newest lowest, but for …
+        self._in_order = 0  # … how many came since, one after the other
         self._anew_at: int | None = None  # sequence number that would show the source has begun anew
         self.packets = 0
         """Packets that came in; what went out is this, less those dropped, times the listeners."""
@@ -60,7 +61,7 @@ class Stream:
 
     def gap(self) -> None:
         """The next packet does not follow on the last (mute, a new sender): listeners must not take it for loss."""
-        self._newest, self._came = None, 0
+        self._newest, self._came, self._in_order = None, 0, 0
         for slot in self._slots:
             slot.switch()
 
@@ -94,6 +95,11 @@ class Stream:
         """By how much the packet is newer than all before it; None if it is not to be sent: in a slot a number stands
         for one packet, or SRTP would use a keystream twice (RFC 3711 §9.1), and no client's SRTP vouches for that once
         the client has connected again."""
+        if self._newest is not None and sequence == (self._newest + 1) & 0xFFFF:  # as nearly always
+            self._newest, self._in_order = sequence, self._in_order + 1
+            return 1
+        run, self._in_order = min(self._in_order, MAX_MISORDER), 0
+        self._came = (self._came << run | (1 << run) - 1) & _WINDOW
         ahead = 1 if self._newest is None else signed(sequence - self._newest, 16)
         if ahead > MAX_STEP or (ahead <= -MAX_MISORDER and sequence == self._anew_at):  # RFC 3550 A.1
             self.gap()

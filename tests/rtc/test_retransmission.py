@@ -155,10 +155,10 @@ def test_repairs_are_remembered_up_to_a_bound() -> None:
 def test_what_was_sent_is_kept_for_a_while() -> None:
     history = History()
     for number in range(65_000, 66_000):
-        history.keep(packet(number & 0xFFFF))
-    kept = [number for number in range(65_000, 66_000) if history.find(number & 0xFFFF) is not None]
-    assert kept == list(range(66_000 - HISTORY, 66_000))
-    assert history.find((65_999) & 0xFFFF) == packet(65_999 & 0xFFFF)
+        history.keep((number & 0xFFFF, number * FRAME, 0, OPUS))
+    kept = history.by_number()
+    assert list(kept) == [number & 0xFFFF for number in range(66_000 - HISTORY, 66_000)]
+    assert kept[65_999 & 0xFFFF] == (65_999 & 0xFFFF, 65_999 * FRAME, 0, OPUS)
     assert HISTORY * 0.02 > 2 * GIVE_UP, "whoever asks in time finds it"
 
 
