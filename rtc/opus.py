@@ -340,12 +340,14 @@ def to_ogg(pcm: npt.NDArray[np.float32], rate: int) -> bytes:
     with av.open(file, "w", format="ogg") as container:
         stream = container.add_stream("libopus", rate=CLOCK_RATE, layout="mono", options={"application": "voip"})
         stream.bit_rate = 32_000
-        samples = to_int16(pcm, rate, CLOCK_RATE) if len(pcm) else np.zeros(FRAME, np.int16)
-        frame = av.AudioFrame.from_ndarray(samples[None], "s16", "mono")
-        frame.sample_rate = CLOCK_RATE
-        frame.pts = 0
+        samples = to_int16(pcm if len(pcm) else np.zeros(rate // 50, np.float32), rate, rate)[None]
         resampler = av.AudioResampler("s16", "mono", CLOCK_RATE, frame_size=FRAME)
-        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+        for start in range(0, samples.shape[1], rate):  # all frames at once would take 1 MB a second
+            frame = av.AudioFrame.from_ndarray(samples[:, start : start + rate], "s16", "mono")
+            frame.sample_rate, frame.pts = rate, start
+            for piece in resampler.resample(frame):
+                container.mux(stream.encode(piece))
+        for piece in resampler.resample(None):
             container.mux(stream.encode(piece))
         container.mux(stream.encode(None))
     return file.getvalue()

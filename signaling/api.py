@@ -26,6 +26,9 @@ from signaling.talk_socket import TalkConnection
 MAX_CACHED_AUDIO = 64
 """Replays kept: about 10 kB each."""
 
+MAX_REPLAYS = 4
+"""Made at a time: a long message is minutes of speech, and who speaks now needs the engine too."""
+
 
 class Api:
     """Handlers; `routes` is the table."""
@@ -35,6 +38,7 @@ class Api:
         self._limiter = limiter
         self._audio: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._reading = asyncio.Lock()
+        self._replays = asyncio.Semaphore(MAX_REPLAYS)
 
     def routes(self) -> list[web.AbstractRouteDef]:
         """Every address."""
@@ -131,11 +135,15 @@ class Api:
             raise Problem(404, "utterance_not_found", "That was never said, or it is forgotten.")
         language = self._language(request) or entries[0].language
         key = (utterance_id, language)
-        if key not in self._audio:
-            self._audio[key] = await self._spoken(entries, language)
+        if (speech := self._audio.get(key)) is None:
+            async with self._replays:
+                if request.transport is None:
+                    raise ConnectionResetError("Nobody waits for it.")
+                speech = self._audio.get(key) or await self._spoken(entries, language)
+            self._audio[key] = speech
             if len(self._audio) > MAX_CACHED_AUDIO:
                 self._audio.popitem(last=False)
-        return web.Response(body=self._audio[key], content_type="audio/ogg", headers={"Cache-Control": "private"})
+        return web.Response(body=speech, content_type="audio/ogg", headers={"Cache-Control": "private"})
 
     async def _spoken(self, entries: Sequence[Entry], language: str) -> bytes:
         engine = self._house.engine

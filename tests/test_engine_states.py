@@ -14,6 +14,7 @@ from models.echo import EchoRecognition, EchoTranslator
 from models.vad import SileroDetector
 from rtc.engine_thread import Engine
 from rtc.transcript import Entry
+from signaling.api import MAX_REPLAYS
 from signaling.engines import TRANSLATORS
 from signaling.server import create_app, freeze_when_settled
 from signaling.settings import Settings
@@ -203,6 +204,28 @@ class TestTranscripts:
         first, second = await asyncio.gather(server.get(path), server.get(path))
         assert first.json() == second.json() and len(first.json()) == 3
         assert translator.rendered == [("es", "fr")] * 3
+
+    async def test_a_few_are_read_aloud_at_a_time_and_none_for_who_has_gone(
+        self, reading: tuple[Server, Reader, str]
+    ) -> None:
+        """The others wait outside of the engine: it is there for those who speak."""
+        server, translator, _ = reading
+        *first, left, last = (f"/v1/utterances/u{n}/audio?language={code}" for n in range(3) for code in ("fr", "en"))
+        assert len(first) == MAX_REPLAYS
+        async with asyncio.TaskGroup() as group:
+            asking = [group.create_task(server.get(path)) for path in first]
+            await until(lambda: server.house.engine.pending == MAX_REPLAYS)
+            _, writer = await asyncio.open_connection(*server.base.removeprefix("http://").split(":"))
+            writer.write(f"GET {left} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+            await server.get("/healthz")
+            asking.append(group.create_task(server.get(last)))
+            await server.get("/healthz")
+            assert server.house.engine.pending == MAX_REPLAYS
+            writer.close()
+            for _ in asking:
+                translator.told.put(None)
+        assert [task.result().content_type for task in asking] == ["audio/ogg"] * (MAX_REPLAYS + 1)
+        assert len(translator.rendered) == MAX_REPLAYS + 1
 
 
 class TestUnwritten:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -170,3 +172,18 @@ async def test_the_sources_of_a_client_are_bounded() -> None:
         heard = {packet.ssrc for packet in wire.pair.heard}
         assert 1 in heard and MAX_SOURCES - 20 < len(heard) <= MAX_SOURCES
         assert transport.refused >= 20 - 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's account of a process is asked")
+def test_a_long_text_is_read_aloud_in_little_memory() -> None:
+    """Two minutes of speech; all frames at once took 120 MB more."""
+    script = """
+import re, numpy
+from rtc.opus import to_ogg
+def peak(seconds):
+    to_ogg(numpy.zeros(22_050 * seconds, numpy.float32), 22_050)
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+print(-peak(1) + peak(120))
+"""
+    grown = int(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout)
+    assert grown < 60_000, "KiB; the samples themselves are 10 MB, and half of that as integers"
