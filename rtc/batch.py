@@ -26,16 +26,42 @@ MAX_DATAGRAM = 1500
 
 MSGHDR = struct.Struct("@PI4xPNPNi4xI4x")
 """`struct mmsghdr` of 64-bit Linux: address and its length, vector and its length, control data and its length, flags;
-bytes sent."""
+bytes sent or received."""
 
 
-def _sendmmsg() -> Callable[..., int] | None:
+def system_call(name: str, *further: type) -> Callable[..., int] | None:
+    """sendmmsg(2) or recvmmsg(2), where they are and know `MSGHDR`. `further`: ctypes of what the latter takes more."""
     if sys.platform != "linux" or struct.calcsize("P") != 8:
         return None
-    function = getattr(ctypes.CDLL(None, use_errno=True), "sendmmsg", None)
+    function = getattr(ctypes.CDLL(None, use_errno=True), name, None)
     if function is not None:
-        function.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
+        function.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, *further)
     return function
+
+
+class Messages:
+    """Datagrams in one memory, `STRIDE` bytes apart, as the kernel is told of them."""
+
+    def __init__(self, count: int, family: int) -> None:
+        """`family`: of the socket, AF_INET or AF_INET6. The addresses are still to be set."""
+        self.memory = ffi.new("unsigned char[]", count * STRIDE)
+        self.bytes = ffi.buffer(self.memory)
+        self.vectors = bytearray(16 * count)  # struct iovec
+        self.headers = bytearray(MSGHDR.size * count)
+        self._held = [(ctypes.c_char * len(own)).from_buffer(own) for own in (self.vectors, self.headers)]
+        vectors, self.first = map(ctypes.addressof, self._held)
+        """Where the headers are, for the kernel."""
+        start = int(ffi.cast("uintptr_t", self.memory))
+        self.name_length = 28 if family == socket.AF_INET6 else 16
+        """Bytes of an address."""
+        for index in range(count):
+            struct.pack_into("@PN", self.vectors, 16 * index, start + STRIDE * index, STRIDE)
+            header = (0, self.name_length, vectors + 16 * index, 1, 0, 0, 0, 0)
+            MSGHDR.pack_into(self.headers, MSGHDR.size * index, *header)
+        self.names = memoryview(self.headers).cast("P")[:: MSGHDR.size // 8]
+        """Where the address of each is."""
+        self.received = memoryview(self.headers).cast("I")[MSGHDR.size // 4 - 2 :: MSGHDR.size // 4]
+        """Bytes of each that came."""
 
 
 class Address:
@@ -91,10 +117,10 @@ class Batch:
     def __init__(self, sock: socket.socket) -> None:
         """`sock`: UDP, not blocking; it stays its owner's to close."""
         self._socket = sock
-        self._memory = ffi.new("unsigned char[]", SIZE * STRIDE)
-        self.bytes = ffi.buffer(self._memory)
+        messages = self._messages = Messages(SIZE, sock.family)
+        self.bytes = messages.bytes
         """The memory of all datagrams."""
-        self.pointers = [self._memory + STRIDE * index for index in range(SIZE)]
+        self.pointers = [messages.memory + STRIDE * index for index in range(SIZE)]
         """Where each is, for libsrtp."""
         self.count = 0
         """Datagrams that wait; the next is written at `count * STRIDE`."""
@@ -102,26 +128,15 @@ class Batch:
         """Datagrams that the system would not take: its buffer was full, its network is gone, or there is no such
         address."""
         self._to: list[Address] = [NOWHERE] * SIZE
-        self._vectors = bytearray(16 * SIZE)  # struct iovec
-        self._headers = bytearray(MSGHDR.size * SIZE)
-        self._vectors_held = (ctypes.c_char * len(self._vectors)).from_buffer(self._vectors)
-        self._headers_held = (ctypes.c_char * len(self._headers)).from_buffer(self._headers)
-        start = int(ffi.cast("uintptr_t", self._memory))
-        vectors = ctypes.addressof(self._vectors_held)
-        self._first = ctypes.addressof(self._headers_held)
-        length = 28 if sock.family == socket.AF_INET6 else 16
-        for index in range(SIZE):
-            struct.pack_into("@PN", self._vectors, 16 * index, start + STRIDE * index, 0)
-            header = (0, length, vectors + 16 * index, 1, 0, 0, 0, 0)
-            MSGHDR.pack_into(self._headers, MSGHDR.size * index, *header)
-        self.lengths = memoryview(self._vectors).cast("P")[1::2]
+        self.lengths = memoryview(messages.vectors).cast("P")[1::2]
         """Bytes of each …"""
-        self.all_lengths = np.frombuffer(self._vectors, np.uintp)[1::2]
+        self.all_lengths = np.frombuffer(messages.vectors, np.uintp)[1::2]
         """… and the same for many at once."""
-        self._names = memoryview(self._headers).cast("P")[:: MSGHDR.size // 8]
-        self._all_names = np.frombuffer(self._headers, np.uintp)[:: MSGHDR.size // 8]  # the same, for many at once
+        self._first = messages.first
+        self._names = messages.names
+        self._all_names = np.frombuffer(messages.headers, np.uintp)[:: MSGHDR.size // 8]  # the same, for many at once
         self._rows = np.frombuffer(self.bytes, np.uint8).reshape(SIZE, STRIDE)
-        self._sendmmsg = _sendmmsg()
+        self._sendmmsg = system_call("sendmmsg")
 
     def post(self, size: int, to: Address) -> None:
         """The next datagram is written, so many bytes: it goes to `to`."""

@@ -20,12 +20,13 @@ import secrets
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from aioice import Candidate, stun
 from aioice.candidate import candidate_foundation, candidate_priority
 from aioice.ice import StunProtocol, get_host_addresses, server_reflexive_candidate
 
+from rtc.arrivals import Arrivals
 from rtc.batch import Batch
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class Place(StunProtocol):
 
 
 class _Share(asyncio.DatagramTransport):
-    """What aioice sends through: past the loop's transport, which ends for all when one address is none."""
+    """What aioice sends through."""
 
     def __init__(self, place: Place) -> None:
         super().__init__()
@@ -77,20 +78,21 @@ class _Share(asyncio.DatagramTransport):
         self._place.port.batch.sendto(data, addr)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._place.port.transport.get_extra_info(name, default)
+        return self._place.port.socket.getsockname() if name == "sockname" else default
 
     def close(self) -> None:
         self._place.port.leave(self._place)
         asyncio.get_running_loop().call_soon(self._place.connection_lost, None)
 
 
-class Port(asyncio.DatagramProtocol):
+class Port:
     """A socket, and who gets what comes to it."""
 
-    transport: asyncio.DatagramTransport
-
     def __init__(self, sock: socket.socket) -> None:
+        """`sock`: UDP, not blocking; the last who leaves closes it."""
+        self.socket = sock
         self.batch = Batch(sock)
+        self.arrivals = Arrivals(sock, self.datagram_received)
         self.host, self.number = sock.getsockname()[:2]
         self.strays = 0
         """Datagrams that are nobody's."""
@@ -103,10 +105,7 @@ class Port(asyncio.DatagramProtocol):
     @property
     def closed(self) -> bool:
         """Nobody is here any more, and nobody will be."""
-        return self.transport.is_closing()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.DatagramTransport, transport)  # the loops' own are not declared as such
+        return self.arrivals.closed
 
     def enter(self, connection: Any) -> Place:
         """A place for a connection of aioice's."""
@@ -121,9 +120,10 @@ class Port(asyncio.DatagramProtocol):
             del self._by_address[address]
         if not self._places:
             self.batch.flush()
-            self.transport.close()
+            self.arrivals.close()
 
     def datagram_received(self, data: bytes, address: tuple[Any, ...]) -> None:
+        """As the socket has it."""
         place = self._by_address.get(address)
         first = data[0] if data else 0xFF
         if place is not None and 127 < first < 192:  # RFC 7983
@@ -139,9 +139,6 @@ class Port(asyncio.DatagramProtocol):
     def stray(self, data: bytes) -> None:
         """A datagram that is nobody's."""
         self.strays += 1
-
-    def error_received(self, error: Exception) -> None:
-        """A datagram came back: who does not answer any more is known by the checks of consent (RFC 7675)."""
 
     def _by_stun(self, data: bytes, address: tuple[Any, ...], known: Place | None) -> Place | None:
         """Whose a STUN message is. A request tells by its user name; its address is its connection's from now on, if it
@@ -184,7 +181,6 @@ class Ports:
         """`numbers` of ports to use, in this order; none: whichever are free."""
         self._numbers = numbers
         self._ports: dict[str, list[Port]] = {}  # by host address
-        self._opening = asyncio.Lock()
 
     def share(self, connection: Any) -> None:
         """Let a connection of aioice's, before it gathers candidates, use these instead of sockets of its own.
@@ -195,7 +191,7 @@ class Ports:
         relayed = connection.get_component_candidates
 
         async def gather(component: int, addresses: list[str], timeout: int = 5) -> list[Candidate]:
-            places = [place for host in addresses if (place := await self._enter(connection, component, host))]
+            places = [place for host in addresses if (place := self._enter(connection, component, host))]
             connection._protocols += places
             found, mapped = await asyncio.gather(
                 relayed(component, [], timeout), _mapped(connection.stun_server, places, timeout)
@@ -211,9 +207,8 @@ class Ports:
 
         connection.query_consent = query_consent
 
-    async def _enter(self, connection: Any, component: int, host: str) -> Place | None:
-        async with self._opening:
-            port = await self._port(host)
+    def _enter(self, connection: Any, component: int, host: str) -> Place | None:
+        port = self._port(host)
         if port is None:
             return None
         place = port.enter(connection)
@@ -228,7 +223,7 @@ class Ports:
         )
         return place
 
-    async def _port(self, host: str) -> Port | None:
+    def _port(self, host: str) -> Port | None:
         """One with room, or a new one, or, if no more may be opened, the emptiest; None if there is none."""
         ports = self._ports[host] = [port for port in self._ports.get(host, ()) if not port.closed]
         emptiest = min(ports, key=len, default=None)
@@ -237,14 +232,14 @@ class Ports:
         taken = {port.number for port in ports}
         for number in [number for number in self._numbers if number not in taken] if self._numbers else (0,):
             with contextlib.suppress(OSError):  # somebody else has it, or the address is gone
-                ports.append(await _open(host, number))
+                ports.append(_open(host, number))
                 return ports[-1]
         if emptiest is None:
             log.warning("no UDP port is free for media on %s", host)
         return emptiest
 
 
-async def _open(host: str, number: int) -> Port:
+def _open(host: str, number: int) -> Port:
     """Raises OSError."""
     ((family, _, _, _, address),) = socket.getaddrinfo(
         host, number, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST | socket.AI_PASSIVE
@@ -254,11 +249,10 @@ async def _open(host: str, number: int) -> Port:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
         sock.bind(address)
-        _, port = await asyncio.get_running_loop().create_datagram_endpoint(lambda: Port(sock), sock=sock)
+        return Port(sock)
     except BaseException:
         sock.close()
         raise
-    return port
 
 
 async def _mapped(stun_server: tuple[str, int] | None, places: Sequence[Place], timeout: float) -> list[Candidate]:

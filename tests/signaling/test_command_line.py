@@ -1,5 +1,6 @@
 """`dragoman …` as somebody types it."""
 
+import asyncio
 import os
 import re
 import signal
@@ -120,10 +121,8 @@ def test_doctor_says_what_is_there() -> None:
 def test_uvloop_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing is missed where it is not."""
     pytest.importorskip("uvloop")
-    factory = event_loop()
-    assert factory is not None
-    loop = factory()
+    loop = event_loop()()
     assert type(loop).__module__.startswith("uvloop")
     loop.close()
     monkeypatch.setitem(sys.modules, "uvloop", None)
-    assert event_loop() is None
+    assert event_loop() is asyncio.SelectorEventLoop
