@@ -1,9 +1,9 @@
-"""Datagrams that come to one socket: each at once while they are few, those of 5 ms together while they are many.
+"""Datagrams that come to one socket: each at once while they are few, some milliseconds' together while they are many.
 
 Waking up for a datagram, in the system and here, costs twice what is then done with it. Network drivers have the same
 trouble and the same way out: below some rate each packet interrupts them, above it they look now and then what has come
 (Mogul and Ramakrishnan 1997, "Eliminating receive livelock in an interrupt-driven kernel"; in Linux, NAPI). Ten voices
-forwarded this way cost a quarter less, forty a third less, and each packet is 2.5 ms later on average.
+forwarded this way cost a quarter less, forty a third less, and each packet is 3 ms later on average.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from rtc.batch import STRIDE, Messages, system_call, together
 
 log = logging.getLogger(__name__)
 
-GATHER = 0.005
-"""Seconds between two looks: a quarter of a usual packet's sound."""
+SHORTEST, LONGEST = 0.005, 0.008
+"""Seconds between two looks: what it takes for two to come, within these bounds. A usual packet has 20 ms of sound."""
 
-MANY, FEW = 1.2, 1.0
-"""Datagrams in GATHER from which on, and below which no longer, they are gathered: five voices are just more. With
-fewer most looks would be for nothing."""
+MANY, FEW = 225, 190
+"""Datagrams a second from which on, and below which no longer, they are gathered: five voices are just more. With fewer
+most looks would be for nothing."""
 
 LOOKS = 32
 """Between two decisions which it is."""
@@ -57,7 +57,8 @@ class Arrivals:
         for index in range(SIZE):
             messages.names[index] = start + messages.name_length * index
         self._known: dict[bytes, Address] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._pause: float | None = None
+        self._timer: asyncio.TimerHandle | None = None  # the next look, if they are gathered
         self._looks = self._came = 0
         self._since = self._loop.time()
         self.closed = False
@@ -66,7 +67,7 @@ class Arrivals:
     @property
     def gathering(self) -> bool:
         """Whether they are many, and wait for each other."""
-        return self._timer is not None
+        return self._pause is not None
 
     def close(self) -> None:
         """Idempotent."""
@@ -92,15 +93,14 @@ class Arrivals:
             return
         self._looks += 1
         self._came += len(taken)
-        gather = self.gathering
         if self._looks == LOOKS:
             now = self._loop.time()
-            gather = self._came * GATHER > (FEW if gather else MANY) * (now - self._since)
+            self._pause = pause(self._came / max(now - self._since, SHORTEST), self.gathering)
             self._looks, self._came, self._since = 0, 0, now
-        if gather:
+        if self._pause is not None:
             if self._timer is None:
                 self._loop.remove_reader(self._socket)
-            self._timer = self._loop.call_later(GATHER if len(taken) < SIZE else 0, self._look)
+            self._timer = self._loop.call_later(self._pause if len(taken) < SIZE else 0, self._look)
         elif self._timer is not None:
             self._timer = None
             self._loop.add_reader(self._socket, self._look)
@@ -129,6 +129,14 @@ class Arrivals:
             while len(taken) < SIZE:
                 taken.append(self._socket.recvfrom(STRIDE))
         return taken
+
+
+def pause(rate: float, gathering: bool) -> float | None:
+    """Seconds between two looks, at so many datagrams a second; None: they are few. `gathering`: whether they were many
+    until now."""
+    if rate < (FEW if gathering else MANY):
+        return None
+    return min(max(SHORTEST, 2 / rate), LONGEST)
 
 
 def pythonic(name: bytes) -> Address:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rtc.arrivals import FEW, GATHER, LOOKS, MAX_KNOWN, SIZE, Arrivals, pythonic
+from rtc.arrivals import FEW, LONGEST, LOOKS, MAX_KNOWN, SHORTEST, SIZE, Arrivals, pause, pythonic
 from rtc.batch import STRIDE, Address, Batch
 from signaling.runtime import event_loop
 from tests.conftest import until
@@ -54,9 +54,18 @@ class Port:
             for _ in range(16):
                 sock.sendto(b"crowd %d" % number, self.socket.getsockname())
                 number += 1
-            await asyncio.sleep(GATHER / 4)
+            await asyncio.sleep(SHORTEST / 4)
         await until(lambda: len(self.taken) == number)
         assert self.taken == [b"crowd %d" % index for index in range(number)]
+
+
+def test_the_fewer_they_are_the_longer_they_wait_and_a_few_not_at_all() -> None:
+    """For about two to come. Between few and many it stays as it is."""
+    assert [pause(voices * 50, gathering=False) for voices in (0, 1, 4)] == [None] * 3
+    assert [pause(voices * 50, gathering=True) for voices in (0, 1, 3)] == [None] * 3
+    assert pause(4 * 50, gathering=True) == pause(5 * 50, gathering=False) == LONGEST
+    assert pause(6 * 50, gathering=False) == pytest.approx(2 / 300)
+    assert [pause(voices * 50, gathering=True) for voices in (8, 64, 10_000)] == [SHORTEST] * 3
 
 
 @contextlib.asynccontextmanager
@@ -77,7 +86,7 @@ def test_few_come_at_once_and_in_order(run: Callable[[Test], None], one_by_one: 
         async with port(one_by_one=one_by_one) as ours:
             with udp() as ana, udp() as bob:
                 for number in range(2 * LOOKS):
-                    await asyncio.sleep(1.1 * GATHER / FEW)
+                    await asyncio.sleep(1 / FEW)
                     (ana, bob)[number % 2].sendto(b"%d" % number, ours.socket.getsockname())
                     await until(lambda count=number + 1: len(ours.taken) == count)  # type: ignore[misc]  # bound now
                     assert not ours.arrivals.gathering
@@ -198,7 +207,7 @@ def test_closed_by_who_takes_one_it_takes_no_more(
                 ana.sendto(b"one", address)
                 ana.sendto(b"two", address)
                 await until(lambda: ours.arrivals.closed)
-                await asyncio.sleep(2 * GATHER)  # a look that was still to come would have come
+                await asyncio.sleep(2 * LONGEST)  # a look that was still to come would have come
                 assert ours.taken == [b"one", b"two"] and not caplog.records
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as another:
                     another.bind(address)
