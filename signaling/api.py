@@ -119,8 +119,7 @@ class Api:
         if language is None or entry.in_language(language):
             return await self._words(entry, language)
         async with self._reading:
-            if request.transport is None:
-                raise ConnectionResetError("Nobody waits for the rest.")
+            _still_there(request)
             found, text = await self._words(entry, language)
             if found == language:
                 room.transcript.translated(entry, language, text)
@@ -137,8 +136,7 @@ class Api:
         key = (utterance_id, language)
         if (speech := self._audio.get(key)) is None:
             async with self._replays:
-                if request.transport is None:
-                    raise ConnectionResetError("Nobody waits for it.")
+                _still_there(request)
                 speech = self._audio.get(key) or await self._spoken(entries, language)
             self._audio[key] = speech
             if len(self._audio) > MAX_CACHED_AUDIO:
@@ -271,6 +269,12 @@ class Api:
         if code is not None and not any(one.code == code for one in self._house.engine.translator.languages):
             raise Problem(400, "bad_language", f"The engine in use does not know the language {clean(code)[:40]!r}.")
         return code
+
+
+def _still_there(request: web.Request) -> None:
+    """Raises ConnectionResetError if nobody waits for the answer any more: the engine is there for those who do."""
+    if request.transport is None:
+        raise ConnectionResetError("Nobody waits for it.")
 
 
 def _now() -> float:
