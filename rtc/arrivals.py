@@ -11,13 +11,12 @@ import contextlib
 import ctypes
 import logging
 import socket
-import struct
 from collections.abc import Callable
 from typing import Any
 
 from pylibsrtp._binding import ffi
 
-from rtc.batch import STRIDE, Messages, system_call, together
+from rtc.batch import STRIDE, Messages, pythonic, system_call, together
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +36,13 @@ SIZE = 64
 MAX_KNOWN = 4096
 """Addresses whose Python form is remembered: twice `rtc.ports.SHARE` times `rtc.ports.MAX_ADDRESSES`."""
 
-Address = tuple[Any, ...]
-"""(host, port), of IPv6 also flow and scope, as Python's own."""
-
 
 class Arrivals:
     """Of one socket."""
 
-    def __init__(self, sock: socket.socket, on_datagram: Callable[[bytes, Address], None]) -> None:
-        """Reads from now on. `sock`: UDP, not blocking; `close` closes it. The event loop must have `add_reader`."""
+    def __init__(self, sock: socket.socket, on_datagram: Callable[[bytes, tuple[Any, ...]], None]) -> None:
+        """Reads from now on. `sock`: UDP, not blocking; `close` closes it. `on_datagram` gets each, with its sender's
+        address as Python's sockets have it. The event loop must have `add_reader`."""
         self._socket = sock
         self._on_datagram = on_datagram
         self._loop = asyncio.get_running_loop()
@@ -56,7 +53,7 @@ class Arrivals:
         start = int(ffi.cast("uintptr_t", self._names))
         for index in range(SIZE):
             messages.names[index] = start + messages.name_length * index
-        self._known: dict[bytes, Address] = {}
+        self._known: dict[bytes, tuple[Any, ...]] = {}
         self._pause: float | None = None
         self._timer: asyncio.TimerHandle | None = None  # the next look, if they are gathered
         self._looks = self._came = 0
@@ -105,7 +102,7 @@ class Arrivals:
             self._timer = None
             self._loop.add_reader(self._socket, self._look)
 
-    def _many(self, recvmmsg: Callable[..., int]) -> list[tuple[bytes, Address]]:
+    def _many(self, recvmmsg: Callable[..., int]) -> list[tuple[bytes, tuple[Any, ...]]]:
         """By one system call. Of what is longer than STRIDE the beginning: nobody takes so long a datagram."""
         messages, addresses, known = self._messages, self._addresses, self._known
         count, width = recvmmsg(self._socket.fileno(), messages.first, SIZE, 0, None), messages.name_length
@@ -116,15 +113,15 @@ class Arrivals:
             taken.append((messages.bytes[start : start + size], known.get(name) or self._know(name)))
         return taken
 
-    def _know(self, name: bytes) -> Address:
+    def _know(self, name: bytes) -> tuple[Any, ...]:
         if len(self._known) == MAX_KNOWN:
             self._known.clear()
         address = self._known[name] = pythonic(name)
         return address
 
-    def _each(self) -> list[tuple[bytes, Address]]:
+    def _each(self) -> list[tuple[bytes, tuple[Any, ...]]]:
         """By one system call for each."""
-        taken: list[tuple[bytes, Address]] = []
+        taken: list[tuple[bytes, tuple[Any, ...]]] = []
         with contextlib.suppress(OSError):  # there are no more, or one that we sent came back
             while len(taken) < SIZE:
                 taken.append(self._socket.recvfrom(STRIDE))
@@ -137,12 +134,3 @@ def pause(rate: float, gathering: bool) -> float | None:
     if rate < (FEW if gathering else MANY):
         return None
     return min(max(SHORTEST, 2 / rate), LONGEST)
-
-
-def pythonic(name: bytes) -> Address:
-    """`struct sockaddr_in` or `struct sockaddr_in6`, as Python has it."""
-    (port,) = struct.unpack_from("!H", name, 2)
-    if len(name) == 16:
-        return socket.inet_ntop(socket.AF_INET, name[4:8]), port
-    (flow,), (scope,) = struct.unpack_from("!I", name, 4), struct.unpack_from("=I", name, 24)
-    return socket.inet_ntop(socket.AF_INET6, name[8:24]), port, flow, scope

@@ -86,6 +86,15 @@ class Address:
         self.pointer = ctypes.addressof(self._raw)
 
 
+def pythonic(raw: bytes) -> tuple[Any, ...]:
+    """The way back, as Python's sockets have it: (host, port), of IPv6 also flow and scope."""
+    (port,) = struct.unpack_from("!H", raw, 2)
+    if len(raw) == 16:
+        return socket.inet_ntop(socket.AF_INET, raw[4:8]), port
+    (flow,), (scope,) = struct.unpack_from("!I", raw, 4), struct.unpack_from("=I", raw, 24)
+    return socket.inet_ntop(socket.AF_INET6, raw[8:24]), port, flow, scope
+
+
 NOWHERE = Address(("0.0.0.0", 0))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rtc.batch import SIZE, STRIDE, Address, Batch, together
+from rtc.batch import SIZE, STRIDE, Address, Batch, pythonic, together
 
 
 @contextlib.contextmanager
@@ -125,3 +125,10 @@ def test_ipv6() -> None:
             post(batch, b"two", bob)
         assert [bob.recv(2048), bob.recv(2048)] == [b"one", b"two"]
         assert batch.lost == 0
+
+
+def test_a_link_local_address_has_its_scope() -> None:
+    """And whatever the kernel writes is what Python's own sockets would have said."""
+    raw = Address(("fe80::1%7", 4000))
+    assert pythonic(bytes(raw._raw)) == ("fe80::1", 4000, 0, 7)
+    assert pythonic(bytes(Address(("192.0.2.1", 65535))._raw)) == ("192.0.2.1", 65535)
